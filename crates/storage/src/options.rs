@@ -1,0 +1,65 @@
+//! What may be set when a database is opened. Every default is right for most.
+
+/// When a commit is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// After its log record was synced: survives power loss.
+    #[default]
+    Full,
+    /// At once, synced at most 50 ms later: the last 50 ms may be lost, order kept.
+    Normal,
+    /// At once; the operating system decides when it is synced.
+    Off,
+}
+
+/// Options of an [`Engine`](crate::Engine).
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Create the database if the directory holds none. Default true.
+    pub create_if_missing: bool,
+    /// When a commit is acknowledged. Default [`Durability::Full`].
+    pub durability: Durability,
+    /// Memory for memtables, block cache, file indexes and jobs, in bytes. Default 512 MiB.
+    pub memory_bytes: usize,
+    /// A tree's memtable is frozen at this size. Default 32 MiB.
+    pub memtable_bytes: usize,
+    /// A log segment ends at this size. Default 64 MiB.
+    pub wal_segment_bytes: u64,
+    /// Memtables that hold back this much log are flushed. Default 512 MiB.
+    pub wal_bytes_max: u64,
+    /// An SSTable of level 1 and below ends at this size. Default 64 MiB.
+    pub file_bytes: u64,
+    /// Rows of a row group. Default 8,192.
+    pub group_rows: usize,
+    /// Raw bytes at which a row group ends early. Default 16 MiB.
+    pub group_bytes: usize,
+    /// Runs in level 0 that start a compaction. Default 4.
+    pub level0_runs: usize,
+    /// Each level may hold this many times the one above. Default 10.
+    pub fanout: u64,
+    /// Bits a key in Bloom filters. Default 12.
+    pub filter_bits: u32,
+    /// Run flushes and compactions on threads of their own. Tests say false and call
+    /// [`Engine::run_job`](crate::Engine::run_job). Default true.
+    pub background: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            create_if_missing: true,
+            durability: Durability::Full,
+            memory_bytes: 512 << 20,
+            memtable_bytes: 32 << 20,
+            wal_segment_bytes: 64 << 20,
+            wal_bytes_max: 512 << 20,
+            file_bytes: 64 << 20,
+            group_rows: 8_192,
+            group_bytes: 16 << 20,
+            level0_runs: 4,
+            fanout: 10,
+            filter_bits: 12,
+            background: true,
+        }
+    }
+}
