@@ -2,10 +2,20 @@
 //!
 //! Knows Arrow's types; knows no file and no tree.
 
+mod batch_builder;
+mod data_type;
 mod error;
+mod key;
+mod row;
 mod schema;
+mod schemas;
 mod value;
 
+pub use batch_builder::BatchBuilder;
+pub use data_type::{is_supported, stored_type};
 pub use error::{Error, ErrorKind, Result};
-pub use schema::{ColumnId, KeyOrder, TreeColumn, TreeSchema};
-pub use value::{RowBuffer, Value, ValueRef};
+pub use key::{KEY_BYTES_MAX, KeyBuffer, KeyCodec, successor};
+pub use row::{ROW_BYTES_MAX, RowCell, RowCodec, RowView, RowsBuffer};
+pub use schema::{COLUMNS_MAX, ColumnId, KeyOrder, TreeColumn, TreeSchema};
+pub use schemas::{SchemaSource, Schemas};
+pub use value::{RowBuffer, Value, ValueRef, array_of};

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
-use crate::Value;
+use crate::{Result, Value};
+
+/// The most columns a tree may have.
+pub const COLUMNS_MAX: usize = 4096;
 
 /// A column's number, never used again within its tree once dropped.
 pub type ColumnId = u32;
@@ -70,5 +73,26 @@ impl TreeSchema {
             Field::new(column.id.to_string(), column.data_type.clone(), column.nullable)
         };
         Arc::new(Schema::new(projection.iter().map(field).collect::<Vec<_>>()))
+    }
+
+    /// Whether the schema is sound: what every reader and writer of the tree relies on.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the column and what is wrong with it.
+    pub fn validate(&self) -> Result<()> {
+        todo!()
+    }
+
+    /// The schema's bytes, as the manifest and SSTable footers hold them.
+    pub fn encode(&self) -> Vec<u8> {
+        todo!()
+    }
+
+    /// The schema of these bytes, validated.
+    ///
+    /// # Errors
+    /// `Corrupt` for bytes that no schema has.
+    pub fn decode(_bytes: &[u8]) -> Result<Self> {
+        todo!()
     }
 }

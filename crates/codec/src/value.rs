@@ -4,8 +4,13 @@
 //! A value is physical: what it means (a date, a timestamp, a decimal's scale) stands in the
 //! column's Arrow type. Integers, dates, times and timestamps are all `Int` or `UInt`.
 
-use arrow_array::ArrayRef;
+use std::cmp::Ordering;
+
+use arrow_array::{Array, ArrayRef};
 use arrow_buffer::IntervalMonthDayNano;
+use arrow_schema::DataType;
+
+use crate::Result;
 
 /// One value, owned.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +85,44 @@ impl Value {
     }
 }
 
+impl Value {
+    /// The value of `array` at `index`.
+    ///
+    /// # Errors
+    /// `Invalid` for a type that is not stored or an index past the end.
+    pub fn from_array(_array: &dyn Array, _index: usize) -> Result<Self> {
+        todo!()
+    }
+
+    /// Appends the value's bytes.
+    pub fn encode(&self, _out: &mut Vec<u8>) {
+        todo!()
+    }
+
+    /// Takes a value off the front of `bytes`.
+    ///
+    /// # Errors
+    /// `Corrupt` for bytes that no value has.
+    pub fn decode(_bytes: &mut &[u8]) -> Result<Self> {
+        todo!()
+    }
+}
+
+/// An array of `data_type` that holds `values`.
+///
+/// # Errors
+/// `Invalid` if a value is not of that type.
+pub fn array_of(_data_type: &DataType, _values: &[Value]) -> Result<ArrayRef> {
+    todo!()
+}
+
 impl ValueRef<'_> {
+    /// The order of keys and zone maps: NULL first, -0.0 equal to 0.0, NaN equal to itself and
+    /// above every number, text and binary by bytes.
+    pub fn compare(&self, _other: &Self) -> Ordering {
+        todo!()
+    }
+
     /// The same value, owned.
     pub fn to_value(&self) -> Value {
         match *self {
@@ -176,6 +218,14 @@ impl RowBuffer {
             }
         };
         self.slots.push(slot);
+    }
+
+    /// Appends the value of `array` at `index`.
+    ///
+    /// # Errors
+    /// As [`Value::from_array`].
+    pub fn push_from_array(&mut self, _array: &dyn Array, _index: usize) -> Result<()> {
+        todo!()
     }
 
     /// The value at `index`.
