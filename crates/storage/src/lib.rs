@@ -5,6 +5,8 @@ mod error;
 mod key;
 mod options;
 pub mod vfs;
+#[allow(dead_code, unused_imports, reason = "commit and recovery are being built upon it")]
+mod wal;
 
 pub use batch::WriteBatch;
 pub use error::{Error, ErrorKind, Result};
