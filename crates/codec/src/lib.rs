@@ -3,6 +3,7 @@
 //! Knows Arrow's types; knows no file and no tree.
 
 mod batch_builder;
+mod column;
 mod data_type;
 mod error;
 mod key;
@@ -12,6 +13,9 @@ mod schemas;
 mod value;
 
 pub use batch_builder::BatchBuilder;
+pub use column::{
+    ColumnChunk, ColumnEncoder, CompareOp, EncodedChunk, Encoding, SymbolTables, ZoneMap,
+};
 pub use data_type::{is_supported, stored_type};
 pub use error::{Error, ErrorKind, Result};
 pub use key::{KEY_BYTES_MAX, KeyBuffer, KeyCodec, successor};
