@@ -1,14 +1,30 @@
 //! The log-structured merge engine.
 
 mod batch;
+mod describe;
+mod engine;
 mod error;
 mod key;
+mod memtable;
 mod options;
+mod snapshot;
+mod state;
+mod tree;
+mod version;
 pub mod vfs;
 #[allow(dead_code, unused_imports, reason = "commit and recovery are being built upon it")]
 mod wal;
+mod write;
 
 pub use batch::WriteBatch;
+pub use describe::{
+    Counters, Description, FileDescription, LevelDescription, MemtableDescription, TreeDescription,
+    WalSegmentDescription,
+};
+pub use engine::{Engine, JobKind};
 pub use error::{Error, ErrorKind, Result};
 pub use key::{OpKind, SEQ_MAX, SeqNo, TreeId};
-pub use options::{Durability, Options};
+pub use options::{Durability, MemtableKind, Options};
+pub use snapshot::Snapshot;
+pub use tree::Tree;
+pub use write::bulk::{BulkLoad, BulkOutcome, OnDuplicate};

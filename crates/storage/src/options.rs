@@ -12,6 +12,16 @@ pub enum Durability {
     Off,
 }
 
+/// What a memtable is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemtableKind {
+    /// A lock-free skip list.
+    #[default]
+    SkipList,
+    /// A `BTreeMap` under a lock: for checkers that cannot follow lock-free code.
+    BTree,
+}
+
 /// Options of an [`Engine`](crate::Engine).
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -21,6 +31,8 @@ pub struct Options {
     pub durability: Durability,
     /// Memory for memtables, block cache, file indexes and jobs, in bytes. Default 512 MiB.
     pub memory_bytes: usize,
+    /// What memtables are made of. Default [`MemtableKind::SkipList`].
+    pub memtable_kind: MemtableKind,
     /// A tree's memtable is frozen at this size. Default 32 MiB.
     pub memtable_bytes: usize,
     /// A log segment ends at this size. Default 64 MiB.
@@ -50,6 +62,7 @@ impl Default for Options {
             create_if_missing: true,
             durability: Durability::Full,
             memory_bytes: 512 << 20,
+            memtable_kind: MemtableKind::SkipList,
             memtable_bytes: 32 << 20,
             wal_segment_bytes: 64 << 20,
             wal_bytes_max: 512 << 20,

@@ -1,0 +1,175 @@
+//! [`Description`]: the engine's shape and counters at a moment, for people and tests.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{SeqNo, TreeId};
+
+/// What [`Engine::describe`](crate::Engine::describe) shows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Description {
+    /// The number of the last published commit.
+    pub published: SeqNo,
+    /// Snapshots in use.
+    pub snapshots: usize,
+    /// The number of the oldest of them.
+    pub oldest_snapshot: Option<SeqNo>,
+    /// The trees, by number.
+    pub trees: Vec<TreeDescription>,
+    /// Bytes of all memtables.
+    pub memtable_bytes: u64,
+    /// The log's segments on disk.
+    pub wal_segments: Vec<WalSegmentDescription>,
+    /// What was done since opening.
+    pub counters: Counters,
+    /// Why writing stands still, if it does.
+    pub stalled: Option<String>,
+}
+
+/// One tree.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TreeDescription {
+    /// Its number.
+    pub id: TreeId,
+    /// The version of its current schema.
+    pub schema_version: u32,
+    /// Active and frozen memtables, newest first.
+    pub memtables: Vec<MemtableDescription>,
+    /// Files by level, level 0 first.
+    pub levels: Vec<LevelDescription>,
+}
+
+/// One memtable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemtableDescription {
+    /// Entries, deletes included.
+    pub entries: u64,
+    /// Memory held.
+    pub bytes: u64,
+    /// Whether it takes no more commits.
+    pub frozen: bool,
+}
+
+/// One level of a tree.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LevelDescription {
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Its files.
+    pub files: Vec<FileDescription>,
+}
+
+/// One SSTable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileDescription {
+    /// Its number.
+    pub id: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Entries, deletes included.
+    pub rows: u64,
+    /// Entries that are deletes.
+    pub deletes: u64,
+    /// Row groups.
+    pub groups: u64,
+    /// The lowest number of its entries.
+    pub min_seq: SeqNo,
+    /// The highest number of its entries.
+    pub max_seq: SeqNo,
+    /// The first key.
+    pub smallest: Vec<u8>,
+    /// The last key.
+    pub largest: Vec<u8>,
+}
+
+/// One segment of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WalSegmentDescription {
+    /// Its number.
+    pub id: u64,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
+/// What the engine did since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Commits published.
+    pub commits: u64,
+    /// Syncs of the log for commits: fewer than commits where they shared one.
+    pub wal_syncs: u64,
+    /// Bytes of log records.
+    pub wal_bytes: u64,
+    /// Memtables flushed.
+    pub flushes: u64,
+    /// Bytes of files that flushes wrote.
+    pub flush_bytes: u64,
+    /// Compactions run, moves not counted.
+    pub compactions: u64,
+    /// Files moved between levels by an edit alone.
+    pub files_moved: u64,
+    /// Row groups that compaction copied as bytes.
+    pub groups_copied: u64,
+    /// Row groups that compaction decoded and wrote anew.
+    pub groups_decoded: u64,
+    /// Bytes of files that compactions wrote.
+    pub compaction_bytes: u64,
+    /// Bulk loads committed.
+    pub bulk_loads: u64,
+    /// Bytes of files that bulk loads wrote.
+    pub bulk_bytes: u64,
+    /// Files removed.
+    pub files_removed: u64,
+    /// Commits that waited for flush or compaction.
+    pub stalls: u64,
+    /// Microseconds they waited in all.
+    pub stall_micros: u64,
+}
+
+/// The running form of [`Counters`].
+#[derive(Debug, Default)]
+pub(crate) struct EngineCounters {
+    pub(crate) commits: AtomicU64,
+    pub(crate) wal_syncs: AtomicU64,
+    pub(crate) wal_bytes: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) flush_bytes: AtomicU64,
+    pub(crate) compactions: AtomicU64,
+    pub(crate) files_moved: AtomicU64,
+    pub(crate) groups_copied: AtomicU64,
+    pub(crate) groups_decoded: AtomicU64,
+    pub(crate) compaction_bytes: AtomicU64,
+    pub(crate) bulk_loads: AtomicU64,
+    pub(crate) bulk_bytes: AtomicU64,
+    pub(crate) files_removed: AtomicU64,
+    pub(crate) stalls: AtomicU64,
+    pub(crate) stall_micros: AtomicU64,
+}
+
+impl EngineCounters {
+    /// Adds `by` to a counter.
+    pub(crate) fn add(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// All counters as they stand.
+    pub(crate) fn read(&self) -> Counters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            commits: read(&self.commits),
+            wal_syncs: read(&self.wal_syncs),
+            wal_bytes: read(&self.wal_bytes),
+            flushes: read(&self.flushes),
+            flush_bytes: read(&self.flush_bytes),
+            compactions: read(&self.compactions),
+            files_moved: read(&self.files_moved),
+            groups_copied: read(&self.groups_copied),
+            groups_decoded: read(&self.groups_decoded),
+            compaction_bytes: read(&self.compaction_bytes),
+            bulk_loads: read(&self.bulk_loads),
+            bulk_bytes: read(&self.bulk_bytes),
+            files_removed: read(&self.files_removed),
+            stalls: read(&self.stalls),
+            stall_micros: read(&self.stall_micros),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Memtables: a tree's newest entries, in memory, in key order.
+//!
+//! On the write path a commit inserts here after its log record was placed; on the read path a
+//! memtable is the newest source. A memtable is *active* until it is frozen under the commit lock,
+//! and dropped whole once its flush has entered the manifest.
+//!
+//! Entries are `(user key, sequence number, kind)`, ordered by key ascending and number
+//! descending, and unique: nothing is ever replaced or removed. That is what makes the skip list
+//! safe to read while it grows (crossbeam-skiplist 0.1.3 loses reads while a key is replaced).
+
+mod btree;
+mod skiplist;
+
+use std::ops::{Bound, ControlFlow};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::options::MemtableKind;
+use crate::{OpKind, SeqNo};
+
+/// One entry, borrowed for the length of a visit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemEntry<'a> {
+    /// The user key.
+    pub(crate) key: &'a [u8],
+    /// The commit that wrote it.
+    pub(crate) seq: SeqNo,
+    /// What it does.
+    pub(crate) kind: OpKind,
+    /// The row's bytes; empty for a delete.
+    pub(crate) row: &'a [u8],
+}
+
+/// A range of user keys; all versions of a key are in or out together.
+pub(crate) type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// An ordered set of entries that many threads read while many insert.
+pub(crate) trait Memtable: Send + Sync + std::fmt::Debug {
+    /// Adds an entry. (key, seq, kind) must be new.
+    fn insert(&self, key: Box<[u8]>, seq: SeqNo, kind: OpKind, row: Box<[u8]>);
+
+    /// Shows `found` the newest entry of `key` at or below `snapshot`; whether there is one.
+    fn get(&self, key: &[u8], snapshot: SeqNo, found: &mut dyn FnMut(MemEntry<'_>)) -> bool;
+
+    /// Shows `visitor` the entries of `range` in order (key ascending, number descending), all
+    /// versions of each, until it breaks. `reverse` turns the whole order round (key descending,
+    /// number ascending). Entries inserted meanwhile may or may not be seen.
+    fn visit(
+        &self,
+        range: KeyBounds<'_>,
+        reverse: bool,
+        visitor: &mut dyn FnMut(MemEntry<'_>) -> ControlFlow<()>,
+    );
+}
+
+/// Bytes an entry takes beside its key and row: the node, two allocations' overhead.
+const ENTRY_OVERHEAD_BYTES: usize = 112;
+
+/// One tree's active or frozen memtable: the entries, and what flush and the log need to know.
+#[derive(Debug)]
+pub(crate) struct TreeMemtable {
+    id: u64,
+    table: Box<dyn Memtable>,
+    bytes: AtomicUsize,
+    entries: AtomicUsize,
+    deletes: AtomicUsize,
+    min_seq: AtomicU64,
+    max_seq: AtomicU64,
+    pins: AtomicUsize,
+    /// The log segment that holds its first entry; `u64::MAX` while it is empty.
+    first_segment: AtomicU64,
+    /// Every entry is at or below this number; `u64::MAX` while it is active.
+    frozen_at: AtomicU64,
+}
+
+impl TreeMemtable {
+    /// An empty active memtable. `id` is unique within the running engine.
+    pub(crate) fn new(id: u64, kind: MemtableKind) -> Self {
+        let table: Box<dyn Memtable> = match kind {
+            MemtableKind::SkipList => Box::new(skiplist::SkipListMemtable::default()),
+            MemtableKind::BTree => Box::new(btree::BTreeMemtable::default()),
+        };
+        Self {
+            id,
+            table,
+            bytes: AtomicUsize::new(0),
+            entries: AtomicUsize::new(0),
+            deletes: AtomicUsize::new(0),
+            min_seq: AtomicU64::new(u64::MAX),
+            max_seq: AtomicU64::new(0),
+            pins: AtomicUsize::new(0),
+            first_segment: AtomicU64::new(u64::MAX),
+            frozen_at: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Unique within the running engine.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Adds an entry. (key, seq, kind) must be new.
+    pub(crate) fn insert(&self, key: Box<[u8]>, seq: SeqNo, kind: OpKind, row: Box<[u8]>) {
+        let bytes = key.len() + row.len() + ENTRY_OVERHEAD_BYTES;
+        self.table.insert(key, seq, kind, row);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        if kind == OpKind::Delete {
+            self.deletes.fetch_add(1, Ordering::Relaxed);
+        }
+        self.min_seq.fetch_min(seq, Ordering::Relaxed);
+        self.max_seq.fetch_max(seq, Ordering::Relaxed);
+    }
+
+    /// See [`Memtable::get`].
+    pub(crate) fn get(
+        &self,
+        key: &[u8],
+        snapshot: SeqNo,
+        mut found: impl FnMut(MemEntry<'_>),
+    ) -> bool {
+        self.table.get(key, snapshot, &mut found)
+    }
+
+    /// See [`Memtable::visit`].
+    pub(crate) fn visit(
+        &self,
+        range: KeyBounds<'_>,
+        reverse: bool,
+        mut visitor: impl FnMut(MemEntry<'_>) -> ControlFlow<()>,
+    ) {
+        self.table.visit(range, reverse, &mut visitor);
+    }
+
+    /// Whether any entry, whatever its number, lies in `range`.
+    pub(crate) fn overlaps(&self, range: KeyBounds<'_>) -> bool {
+        let mut any = false;
+        self.visit(range, false, |_| {
+            any = true;
+            ControlFlow::Break(())
+        });
+        any
+    }
+
+    /// Memory held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is no entry.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of entries that are deletes.
+    pub(crate) fn deletes(&self) -> usize {
+        self.deletes.load(Ordering::Relaxed)
+    }
+
+    /// The lowest number; `u64::MAX` while it is empty.
+    pub(crate) fn min_seq(&self) -> SeqNo {
+        self.min_seq.load(Ordering::Relaxed)
+    }
+
+    /// The highest number; 0 while it is empty.
+    pub(crate) fn max_seq(&self) -> SeqNo {
+        self.max_seq.load(Ordering::Relaxed)
+    }
+
+    /// A batch that was numbered will insert here; under the commit lock. `segment` holds its
+    /// record.
+    pub(crate) fn pin(&self, segment: u64) {
+        debug_assert!(!self.is_frozen(), "a frozen memtable takes no batch");
+        self.first_segment.fetch_min(segment, Ordering::Relaxed);
+        self.pins.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The batch's inserts have ended; whether it was the last pin.
+    pub(crate) fn unpin(&self) -> bool {
+        self.pins.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Whether a numbered batch may still insert.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pins.load(Ordering::Acquire) > 0
+    }
+
+    /// The log segment that holds its first entry; `u64::MAX` while nothing was put here.
+    pub(crate) fn first_segment(&self) -> u64 {
+        self.first_segment.load(Ordering::Relaxed)
+    }
+
+    /// No batch above `seq` will pin it; under the commit lock.
+    pub(crate) fn freeze(&self, seq: SeqNo) {
+        self.frozen_at.store(seq, Ordering::Release);
+    }
+
+    /// Whether it is frozen.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen_at() != u64::MAX
+    }
+
+    /// Every entry is at or below this number; `u64::MAX` while it is active.
+    pub(crate) fn frozen_at(&self) -> SeqNo {
+        self.frozen_at.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! [`TreeState`]: one tree in memory, and [`ReadView`]: what a read of it needs, taken at once.
+//!
+//! A view is immutable and replaced whole, under one lock, by whatever changes it: a freeze puts
+//! a new memtable in front, a flush takes one away and puts its file into level 0 in the same
+//! step. So a reader finds every entry in exactly one place.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use silt_codec::{KeyCodec, RowCodec, Schemas, TreeSchema};
+
+use crate::memtable::TreeMemtable;
+use crate::snapshot::SnapshotRegistry;
+use crate::version::{SweepQueue, TreeVersion};
+use crate::vfs::Env;
+use crate::{Options, Result, TreeId};
+
+/// What every part of a running engine shares, and no part changes.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Disk, time, dice.
+    pub(crate) env: Env,
+    /// The database's directory.
+    pub(crate) dir: PathBuf,
+    /// The database's own number, mixed into every checksum.
+    pub(crate) uuid: u128,
+    /// As given on opening.
+    pub(crate) options: Options,
+    /// Published number and snapshots in use.
+    pub(crate) snapshots: Arc<SnapshotRegistry>,
+    /// Files to be removed.
+    pub(crate) sweep: Arc<SweepQueue>,
+}
+
+impl Context {
+    /// The path of an SSTable.
+    pub(crate) fn sst_path(&self, id: u64) -> PathBuf {
+        sst_path(&self.dir, id)
+    }
+}
+
+/// The path of SSTable `id` in the database at `dir`.
+pub(crate) fn sst_path(dir: &Path, id: u64) -> PathBuf {
+    dir.join("sst").join(format!("{id:010}.sst"))
+}
+
+/// One tree's memtables and files, at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadView {
+    /// The active memtable, then the frozen ones, newest first.
+    pub(crate) memtables: Vec<Arc<TreeMemtable>>,
+    /// The files.
+    pub(crate) version: Arc<TreeVersion>,
+}
+
+/// One tree of a running engine.
+#[derive(Debug)]
+pub(crate) struct TreeState {
+    id: TreeId,
+    context: Arc<Context>,
+    schemas: RwLock<Schemas>,
+    view: RwLock<Arc<ReadView>>,
+}
+
+impl TreeState {
+    pub(crate) fn new(
+        id: TreeId,
+        context: Arc<Context>,
+        schemas: Schemas,
+        active: TreeMemtable,
+        version: Arc<TreeVersion>,
+    ) -> Self {
+        let view = ReadView { memtables: vec![Arc::new(active)], version };
+        Self { id, context, schemas: RwLock::new(schemas), view: RwLock::new(Arc::new(view)) }
+    }
+
+    /// The tree's number.
+    pub(crate) fn id(&self) -> TreeId {
+        self.id
+    }
+
+    /// What the engine's parts share.
+    pub(crate) fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Memtables and version together. Everything published when this is called is in it.
+    pub(crate) fn read_view(&self) -> Arc<ReadView> {
+        Arc::clone(&self.view.read())
+    }
+
+    /// Replaces the view by what `change` makes of it, in one step.
+    pub(crate) fn change_view(&self, change: impl FnOnce(&mut ReadView)) {
+        let mut view = self.view.write();
+        let mut next = ReadView::clone(&view);
+        change(&mut next);
+        *view = Arc::new(next);
+    }
+
+    /// All versions of the schema, the current one last.
+    pub(crate) fn schemas(&self) -> Schemas {
+        self.schemas.read().clone()
+    }
+
+    /// The current schema.
+    pub(crate) fn schema(&self) -> Arc<TreeSchema> {
+        Arc::clone(self.schemas.read().current())
+    }
+
+    /// The codec of its keys, the same for every version of the schema.
+    pub(crate) fn key_codec(&self) -> Arc<KeyCodec> {
+        Arc::clone(self.schemas.read().key_codec())
+    }
+
+    /// The codec of rows of the current schema.
+    pub(crate) fn row_codec(&self) -> Arc<RowCodec> {
+        Arc::clone(self.schemas.read().row_codec())
+    }
+
+    /// Adds a version of the schema, registered in the manifest already.
+    pub(crate) fn add_schema(&self, schema: Arc<TreeSchema>) -> Result<()> {
+        let mut schemas = self.schemas.write();
+        *schemas = schemas.with(schema)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! [`FileMeta`]: what the manifest knows of an SSTable; [`LiveFile`]: such a file in use.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use silt_codec::{ColumnId, ZoneMap};
+
+use crate::SeqNo;
+
+/// What is known of an SSTable without reading it. Stored in the manifest.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FileMeta {
+    /// The file's number and name.
+    pub(crate) id: u64,
+    /// Its length in bytes.
+    pub(crate) size: u64,
+    /// The checksum of its footer.
+    pub(crate) footer_checksum: u64,
+    /// The first user key.
+    pub(crate) smallest: Box<[u8]>,
+    /// The last user key.
+    pub(crate) largest: Box<[u8]>,
+    /// The lowest number of its entries.
+    pub(crate) min_seq: SeqNo,
+    /// The highest number of its entries; equal to `file_seq` where that is set.
+    pub(crate) max_seq: SeqNo,
+    /// All entries, deletes included.
+    pub(crate) rows: u64,
+    /// Entries that are deletes.
+    pub(crate) deletes: u64,
+    /// Row groups.
+    pub(crate) groups: u32,
+    /// The tree's schema version it was written under.
+    pub(crate) schema_version: u32,
+    /// No key has two entries here.
+    pub(crate) one_version: bool,
+    /// The number of every entry, for a bulk file: its own `_seq` columns say 0.
+    pub(crate) file_seq: Option<SeqNo>,
+    /// What each column holds, by column id; a column the file lacks is absent.
+    pub(crate) columns: Vec<(ColumnId, ZoneMap)>,
+    /// The commit times of its entries, in microseconds since 1970: least and greatest.
+    pub(crate) commit_micros: (i64, i64),
+}
+
+/// An SSTable of some version. When the last version and reader that know it are gone and it was
+/// taken out of the tree, its file is handed to the sweeper.
+pub(crate) struct LiveFile {
+    meta: FileMeta,
+    obsolete: AtomicBool,
+    sweep: Arc<SweepQueue>,
+}
+
+/// Files that nobody reads any more, to be removed by a job.
+#[derive(Debug, Default)]
+pub(crate) struct SweepQueue {
+    files: Mutex<Vec<u64>>,
+}
+
+impl SweepQueue {
+    /// Takes what is to be removed.
+    pub(crate) fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut self.files.lock())
+    }
+
+    /// Whether there is nothing to remove.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.lock().is_empty()
+    }
+}
+
+impl LiveFile {
+    pub(crate) fn new(meta: FileMeta, sweep: Arc<SweepQueue>) -> Self {
+        Self { meta, obsolete: AtomicBool::new(false), sweep }
+    }
+
+    /// What the manifest knows.
+    pub(crate) fn meta(&self) -> &FileMeta {
+        &self.meta
+    }
+
+    /// The edit that removes it is durable: the file goes with its last user.
+    pub(crate) fn retire(&self) {
+        self.obsolete.store(true, Ordering::Release);
+    }
+}
+
+impl Deref for LiveFile {
+    type Target = FileMeta;
+
+    fn deref(&self) -> &FileMeta {
+        &self.meta
+    }
+}
+
+impl Drop for LiveFile {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::Acquire) {
+            self.sweep.files.lock().push(self.meta.id);
+        }
+    }
+}
+
+impl fmt::Debug for LiveFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:010}.sst[{} rows, {} B]", self.id, self.rows, self.size)
+    }
+}

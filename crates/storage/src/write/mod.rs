@@ -1,0 +1,3 @@
+//! The write path: commits, the index of recent ones, flushes, bulk loads, backpressure.
+
+pub(crate) mod bulk;
