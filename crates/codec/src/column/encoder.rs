@@ -13,6 +13,9 @@ pub struct EncodedChunk {
     pub encoding: Encoding,
     /// Least and greatest value, and the number of nulls.
     pub zone: ZoneMap,
+    /// The names of the symbol tables that it cannot be read without. Whoever copies the chunk
+    /// into another file takes them along.
+    pub symbol_tables: Vec<u64>,
 }
 
 /// Encodes the chunks of one column of one file, carrying what it learned from one to the next.

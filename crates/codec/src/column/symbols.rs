@@ -20,6 +20,11 @@ impl SymbolTables {
         todo!()
     }
 
+    /// The names of the tables, ascending.
+    pub fn names(&self) -> impl Iterator<Item = u64> + '_ {
+        std::iter::empty()
+    }
+
     /// The number of tables.
     pub fn len(&self) -> usize {
         todo!()
