@@ -1,0 +1,26 @@
+//! What may be set for the query layer when a database is opened.
+
+/// Options of the query layer; those of the engine are [`silt_storage::Options`].
+#[derive(Clone, Debug)]
+pub struct SqlOptions {
+    /// Memory for sorts, joins and aggregates of all running statements, in bytes; what exceeds
+    /// it spills to the database's `tmp` folder. Default 1 GiB.
+    pub memory_bytes: usize,
+    /// Bytes that may be spilled at a time. Default 64 GiB.
+    pub spill_bytes_max: u64,
+    /// Threads that run statements, and partitions of a scan. Default: the machine's cores.
+    pub threads: usize,
+    /// Longest accepted text of one call, in bytes. Default 64 MiB.
+    pub text_bytes_max: usize,
+}
+
+impl Default for SqlOptions {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 1 << 30,
+            spill_bytes_max: 64 << 30,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            text_bytes_max: 64 << 20,
+        }
+    }
+}
