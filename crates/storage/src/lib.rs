@@ -7,6 +7,8 @@ mod error;
 mod key;
 mod memtable;
 mod options;
+#[allow(dead_code, unused_imports, reason = "scans and compaction are being built upon it")]
+mod read;
 mod snapshot;
 #[allow(dead_code, unused_imports, reason = "reads and compaction are being built upon it")]
 mod sstable;
@@ -27,6 +29,10 @@ pub use engine::{Engine, JobKind};
 pub use error::{Error, ErrorKind, Result};
 pub use key::{OpKind, SEQ_MAX, SeqNo, TreeId};
 pub use options::{Durability, MemtableKind, Options};
+pub use read::{
+    Counter, KeyRange, MultiGet, Predicate, ReadCounters, Scan, ScanOrder, ScanRequest,
+    TreeStatistics,
+};
 pub use snapshot::Snapshot;
 pub use tree::Tree;
 pub use write::bulk::{BulkLoad, BulkOutcome, OnDuplicate};

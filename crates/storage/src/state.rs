@@ -12,6 +12,7 @@ use silt_codec::{KeyCodec, RowCodec, Schemas, TreeSchema};
 
 use crate::memtable::TreeMemtable;
 use crate::snapshot::SnapshotRegistry;
+use crate::sstable::BlockCache;
 use crate::version::{SweepQueue, TreeVersion};
 use crate::vfs::Env;
 use crate::{Options, Result, TreeId};
@@ -31,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) snapshots: Arc<SnapshotRegistry>,
     /// Files to be removed.
     pub(crate) sweep: Arc<SweepQueue>,
+    /// Row groups read, of all trees.
+    pub(crate) cache: Arc<BlockCache>,
 }
 
 impl Context {

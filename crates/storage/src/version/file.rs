@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use silt_codec::{ColumnId, ZoneMap};
 
-use crate::SeqNo;
+use crate::sstable::SsTableReader;
+use crate::{Result, SeqNo};
 
 /// What is known of an SSTable without reading it. Stored in the manifest.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +50,7 @@ pub(crate) struct FileMeta {
 /// taken out of the tree, its file is handed to the sweeper.
 pub(crate) struct LiveFile {
     meta: FileMeta,
+    reader: OnceLock<Arc<SsTableReader>>,
     obsolete: AtomicBool,
     sweep: Arc<SweepQueue>,
 }
@@ -73,12 +75,24 @@ impl SweepQueue {
 
 impl LiveFile {
     pub(crate) fn new(meta: FileMeta, sweep: Arc<SweepQueue>) -> Self {
-        Self { meta, obsolete: AtomicBool::new(false), sweep }
+        Self { meta, reader: OnceLock::new(), obsolete: AtomicBool::new(false), sweep }
     }
 
     /// What the manifest knows.
     pub(crate) fn meta(&self) -> &FileMeta {
         &self.meta
+    }
+
+    /// The file, opened at the first call by `open`; two that come first may both open it.
+    pub(crate) fn reader(
+        &self,
+        open: impl FnOnce(&FileMeta) -> Result<SsTableReader>,
+    ) -> Result<&Arc<SsTableReader>> {
+        if let Some(reader) = self.reader.get() {
+            return Ok(reader);
+        }
+        let reader = Arc::new(open(&self.meta)?);
+        Ok(self.reader.get_or_init(|| reader))
     }
 
     /// The edit that removes it is durable: the file goes with its last user.

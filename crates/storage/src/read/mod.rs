@@ -1,0 +1,28 @@
+//! The read path: what leaves a tree, and how little is touched for it.
+//!
+//! A get asks the memtables, then level 0 newest first, then one file a level. A scan prunes files
+//! and row groups, cuts what is left into sections that share no key, decodes those of one source
+//! straight, and merges the others.
+
+mod counters;
+mod get;
+pub(crate) mod merge;
+mod multi_get;
+mod predicate;
+mod request;
+mod scan;
+pub(crate) mod section;
+mod source;
+mod statistics;
+mod visible;
+
+pub use counters::{Counter, ReadCounters};
+pub use multi_get::MultiGet;
+pub use request::{KeyRange, Predicate, ScanOrder, ScanRequest};
+pub use scan::Scan;
+pub use statistics::TreeStatistics;
+
+pub(crate) use get::get;
+pub(crate) use multi_get::multi_get;
+pub(crate) use scan::scan;
+pub(crate) use statistics::{is_settled, split, statistics};

@@ -1,0 +1,1 @@
+//! Predicates on zone maps and encoded chunks.

@@ -1,0 +1,93 @@
+//! Sections: a key range cut where no source's rows reach across, so that each stretch is read in
+//! the cheapest way its rows allow (DESIGN.md section 8).
+
+/// A run of keys that one source holds and that is read whole: a file, a row group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Span<T> {
+    /// The first key.
+    pub(crate) first: Box<[u8]>,
+    /// The last key.
+    pub(crate) last: Box<[u8]>,
+    /// The source: spans of one source share no key.
+    pub(crate) source: usize,
+    /// What it is.
+    pub(crate) what: T,
+}
+
+/// Spans that share keys, directly or through others. No key of theirs lies in another section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Section<T> {
+    /// By first key.
+    pub(crate) spans: Vec<Span<T>>,
+    /// The last key of the span that ends last.
+    pub(crate) last: Box<[u8]>,
+}
+
+impl<T> Section<T> {
+    /// The first key.
+    pub(crate) fn first(&self) -> &[u8] {
+        &self.spans[0].first
+    }
+
+    /// Whether all spans are of one source.
+    pub(crate) fn is_one_source(&self) -> bool {
+        self.spans.iter().all(|span| span.source == self.spans[0].source)
+    }
+}
+
+/// Cuts `spans` into sections, ascending by key: as many as there can be.
+pub(crate) fn cut<T>(mut spans: Vec<Span<T>>) -> Vec<Section<T>> {
+    spans.sort_by(|a, b| a.first.cmp(&b.first));
+    let mut sections: Vec<Section<T>> = Vec::new();
+    for span in spans {
+        match sections.last_mut() {
+            Some(section) if span.first <= section.last => {
+                if span.last > section.last {
+                    section.last.clone_from(&span.last);
+                }
+                section.spans.push(span);
+            }
+            _ => sections.push(Section { last: span.last.clone(), spans: vec![span] }),
+        }
+    }
+    sections
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(spans: &[(usize, &str, &str)]) -> Vec<Vec<usize>> {
+        let span = |&(source, first, last): &(usize, &str, &str)| Span {
+            first: first.as_bytes().into(),
+            last: last.as_bytes().into(),
+            source,
+            what: (),
+        };
+        let sources = |section: Section<()>| section.spans.iter().map(|span| span.source).collect();
+        cut(spans.iter().map(span).collect()).into_iter().map(sources).collect()
+    }
+
+    #[test]
+    fn groups_that_follow_one_another_are_apart() {
+        assert_eq!(shape(&[(0, "a", "b"), (0, "c", "d"), (0, "e", "g")]), [[0], [0], [0]]);
+    }
+
+    #[test]
+    fn section_ends_where_no_source_reaches_across() {
+        let spans = [(0, "a", "b"), (0, "c", "e"), (0, "f", "h"), (1, "d", "e"), (1, "x", "z")];
+        assert_eq!(shape(&spans), [vec![0], vec![0, 1], vec![0], vec![1]]);
+    }
+
+    #[test]
+    fn one_shared_key_keeps_spans_together() {
+        assert_eq!(shape(&[(0, "a", "c"), (1, "c", "d")]), [[0, 1]]);
+        assert_eq!(shape(&[(0, "a", "b"), (1, "c", "d")]), [[0], [1]]);
+    }
+
+    #[test]
+    fn span_that_reaches_far_holds_all_under_it_together() {
+        let spans = [(0, "a", "b"), (1, "a", "z"), (0, "c", "d"), (0, "e", "f")];
+        assert_eq!(shape(&spans), [[0, 1, 0, 0]]);
+    }
+}
