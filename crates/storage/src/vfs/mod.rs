@@ -1,10 +1,22 @@
 //! The disk: every file operation of the engine goes through [`Vfs`] and [`VfsFile`].
+//!
+//! [`OsVfs`] is the real one. Tests stand [`StrictVfs`] in its place, which forgets at a power cut
+//! what was not synced, and put [`FaultVfs`] (calls that fail) or [`TraceVfs`] (calls in the wrong
+//! order) around either. Clock and dice are handed in the same way, as [`Env`].
+
+mod manual;
+mod os;
+mod strict;
 
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use manual::{ManualClock, SeededRandom};
+pub use os::{OsClock, OsRandom, OsVfs};
+pub use strict::{CrashMode, StrictVfs};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +49,8 @@ pub trait Vfs: Debug + Send + Sync + 'static {
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Makes the directory's entries durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Locks a file (created if missing) until the guard is dropped; `WouldBlock` if another holds it.
+    /// Locks a file (created if missing) until the guard is dropped; `WouldBlock` if another holds
+    /// it. An exclusive lock writes the process id into the file ([`lock_holder`]).
     fn lock(&self, path: &Path, exclusive: bool) -> io::Result<Box<dyn VfsLock>>;
     /// Bytes free for this user where `path` lies.
     fn free_space(&self, path: &Path) -> io::Result<u64>;
@@ -108,4 +121,12 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// The dice.
     pub random: Arc<dyn Random>,
+}
+
+/// The process that holds, or last held, the exclusive lock on `path`, as far as it can be read.
+pub fn lock_holder(vfs: &dyn Vfs, path: &Path) -> Option<u32> {
+    let file = vfs.open(path, OpenMode::Read).ok()?;
+    let mut text = [0; 16];
+    let read = file.read_at(0, &mut text).ok()?;
+    std::str::from_utf8(&text[..read]).ok()?.trim().parse().ok()
 }
