@@ -3,10 +3,15 @@
 //! Knows Arrow's types; knows no file and no tree.
 
 mod batch_builder;
+mod bytes;
 mod column;
+mod column_builder;
 mod data_type;
 mod error;
 mod key;
+mod key_buffer;
+mod nested;
+mod physical;
 mod row;
 mod schema;
 mod schemas;
@@ -18,7 +23,8 @@ pub use column::{
 };
 pub use data_type::{is_supported, stored_type};
 pub use error::{Error, ErrorKind, Result};
-pub use key::{KEY_BYTES_MAX, KeyBuffer, KeyCodec, successor};
+pub use key::{KEY_BYTES_MAX, KeyCodec, successor};
+pub use key_buffer::KeyBuffer;
 pub use row::{ROW_BYTES_MAX, RowCell, RowCodec, RowView, RowsBuffer};
 pub use schema::{COLUMNS_MAX, ColumnId, KeyOrder, TreeColumn, TreeSchema};
 pub use schemas::{SchemaSource, Schemas};
