@@ -1,0 +1,145 @@
+//! [`CatalogChange`]: what one DDL statement does to the catalog, in memory and in rows.
+
+use std::sync::Arc;
+
+use silt_storage::{TreeId, WriteBatch};
+
+use crate::store::RowWriter;
+use crate::{
+    CatalogSnapshot, Error, ErrorKind, MAIN_NAMESPACE, NamespaceId, Result, TableDef, did_you_mean,
+};
+
+/// A change being made under the catalog's lock; see [`Catalog::change`](crate::Catalog::change).
+#[derive(Debug)]
+pub struct CatalogChange<'a> {
+    pub(crate) snapshot: CatalogSnapshot,
+    pub(crate) batch: WriteBatch,
+    pub(crate) retired: Vec<TreeId>,
+    writer: &'a RowWriter,
+}
+
+impl<'a> CatalogChange<'a> {
+    pub(crate) fn new(snapshot: CatalogSnapshot, writer: &'a RowWriter) -> Self {
+        Self { snapshot, batch: WriteBatch::new(), retired: Vec::new(), writer }
+    }
+
+    /// The catalog with what was changed so far.
+    pub fn snapshot(&self) -> &CatalogSnapshot {
+        &self.snapshot
+    }
+
+    /// Makes a namespace.
+    ///
+    /// # Errors
+    /// `AlreadyExists`.
+    pub fn create_namespace(&mut self, name: &str) -> Result<()> {
+        if self.snapshot.has_namespace(name) {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("schema \"{name}\" already exists"),
+            ));
+        }
+        let id = self.take_id()?;
+        self.writer.put_namespace(&mut self.batch, id, name)?;
+        self.snapshot.namespaces.insert(name.to_owned(), id);
+        Ok(())
+    }
+
+    /// Drops an empty namespace.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` if it holds tables, or is `main`.
+    pub fn drop_namespace(&mut self, name: &str) -> Result<()> {
+        let id = self.namespace(name)?;
+        if name == MAIN_NAMESPACE {
+            return Err(Error::invalid(format!("schema \"{MAIN_NAMESPACE}\" cannot be dropped")));
+        }
+        let count = self.snapshot.tables_in(name).count();
+        if count > 0 {
+            let tables = if count == 1 { "1 table".to_owned() } else { format!("{count} tables") };
+            return Err(Error::invalid(format!("schema \"{name}\" still holds {tables}"))
+                .with_hint(Some("drop them first, or say CASCADE".to_owned())));
+        }
+        self.writer.delete_namespace(&mut self.batch, id)?;
+        self.snapshot.namespaces.remove(name);
+        Ok(())
+    }
+
+    /// Makes a table whose tree exists; its id is given here.
+    ///
+    /// # Errors
+    /// `AlreadyExists`; `NotFound` if the namespace is missing; `Invalid` if it cannot be.
+    pub fn create_table(&mut self, mut table: TableDef) -> Result<Arc<TableDef>> {
+        let namespace = self.namespace(&table.namespace)?;
+        if self.snapshot.find(&table.namespace, &table.name).is_some() {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("table \"{}\" already exists", table.display_name()),
+            ));
+        }
+        table.validate()?;
+        table.id = self.take_id()?;
+        self.writer.put_table(&mut self.batch, namespace, &table)?;
+        self.writer.put_columns(&mut self.batch, &table)?;
+        Ok(self.insert(table))
+    }
+
+    /// Drops a table; its tree goes with the last snapshot that may read it.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn drop_table(&mut self, namespace: &str, name: &str) -> Result<Arc<TableDef>> {
+        let table = Arc::clone(self.snapshot.table(namespace, name)?);
+        self.writer.delete_table(&mut self.batch, &table)?;
+        self.retire(table.tree);
+        self.snapshot.tables.remove(&(namespace.to_owned(), name.to_owned()));
+        Ok(table)
+    }
+
+    /// Gives a table another tree of the same schema, empty or filled by the same commit.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn replace_tree(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        tree: TreeId,
+    ) -> Result<Arc<TableDef>> {
+        let mut table = TableDef::clone(self.snapshot.table(namespace, name)?);
+        self.retire(table.tree);
+        table.tree = tree;
+        table.schema_version = 1;
+        let namespace = self.namespace(namespace)?;
+        self.writer.put_table(&mut self.batch, namespace, &table)?;
+        Ok(self.insert(table))
+    }
+
+    fn insert(&mut self, table: TableDef) -> Arc<TableDef> {
+        let name = (table.namespace.clone(), table.name.clone());
+        let table = Arc::new(table);
+        self.snapshot.tables.insert(name, Arc::clone(&table));
+        table
+    }
+
+    fn retire(&mut self, tree: TreeId) {
+        self.batch.change_schema(tree);
+        self.retired.push(tree);
+    }
+
+    fn namespace(&self, name: &str) -> Result<NamespaceId> {
+        self.snapshot.namespaces.get(name).copied().ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("schema \"{name}\" does not exist"))
+                .with_hint(did_you_mean(name, self.snapshot.namespaces()))
+        })
+    }
+
+    fn take_id(&mut self) -> Result<u32> {
+        let id = self.snapshot.next_id;
+        self.snapshot.next_id = id.checked_add(1).ok_or_else(|| {
+            Error::new(ErrorKind::ResourcesExhausted, "the catalog has no numbers left")
+        })?;
+        self.writer.put_counter(&mut self.batch, self.snapshot.next_id)?;
+        Ok(id)
+    }
+}
