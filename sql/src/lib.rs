@@ -3,13 +3,19 @@
 
 mod appender;
 mod error;
+#[allow(dead_code, reason = "the session is being built upon it")]
+pub(crate) mod guard;
 mod ingest;
 mod options;
 mod params;
 mod prepared;
+#[allow(dead_code, unused_imports, reason = "the session is being built upon it")]
+pub(crate) mod provider;
 mod result;
 mod session;
 mod shared;
+#[allow(dead_code, reason = "the session is being built upon it")]
+mod value;
 
 pub use appender::{AppendMode, Appender};
 pub use error::{Error, ErrorKind, Position, Result};
