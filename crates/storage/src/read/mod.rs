@@ -8,11 +8,12 @@ mod counters;
 mod get;
 pub(crate) mod merge;
 mod multi_get;
+mod plan;
 mod predicate;
 mod request;
 mod scan;
 pub(crate) mod section;
-mod source;
+pub(crate) mod source;
 mod statistics;
 mod visible;
 

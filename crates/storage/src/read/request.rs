@@ -63,6 +63,15 @@ impl KeyRange {
         }
     }
 
+    /// The keys of this range from `first` to `last`.
+    pub(crate) fn within(&self, first: &[u8], last: &[u8]) -> Self {
+        let start =
+            if self.is_after(first) { self.start.clone() } else { Bound::Included(first.to_vec()) };
+        let end =
+            if self.is_before(last) { self.end.clone() } else { Bound::Included(last.to_vec()) };
+        Self { start, end }
+    }
+
     /// Whether no key can lie within.
     pub fn is_empty(&self) -> bool {
         match (&self.start, &self.end) {

@@ -1,9 +1,15 @@
 //! What is known of a tree without reading its rows: [`statistics`], [`split`], [`is_settled`].
 
+use std::ops::Bound;
+use std::sync::Arc;
+
 use silt_codec::ZoneMap;
 
-use super::KeyRange;
+use super::plan::{Planner, Reading};
+use super::source::open_file;
+use super::{KeyRange, ReadCounters};
 use crate::state::TreeState;
+use crate::version::LiveFile;
 use crate::{Result, SeqNo};
 
 /// What [`Tree::statistics`](crate::Tree::statistics) knows.
@@ -19,14 +25,58 @@ pub struct TreeStatistics {
     /// known.
     pub columns: Vec<Option<ZoneMap>>,
     /// Whether the bounds in `columns` hold for every visible row; not while there are rows in
-    /// memtables.
+    /// memtables. Counts are exact only with `rows_exact` too.
     pub columns_cover: bool,
 }
 
 /// See [`Tree::statistics`](crate::Tree::statistics).
 pub(crate) fn statistics(tree: &TreeState, snapshot: SeqNo) -> TreeStatistics {
-    let _ = (tree, snapshot);
-    todo!()
+    let view = tree.read_view();
+    let schema = tree.schema();
+    let files: Vec<&Arc<LiveFile>> = view.version.files().map(|(_, file)| file).collect();
+
+    // Deletes are taken to hide one row each, later versions to be new rows.
+    let mut rows = 0_i64;
+    let mut bytes = 0;
+    for file in &files {
+        rows = rows.saturating_add_unsigned(file.rows).saturating_sub_unsigned(2 * file.deletes);
+        bytes += file.size;
+    }
+    let mut memtable_rows = 0;
+    for memtable in &view.memtables {
+        memtable_rows += memtable.len();
+        rows = rows
+            .saturating_add_unsigned(memtable.len() as u64)
+            .saturating_sub_unsigned(2 * memtable.deletes() as u64);
+        bytes += memtable.bytes() as u64;
+    }
+    let is_plain =
+        |file: &&Arc<LiveFile>| file.deletes == 0 && file.one_version && file.max_seq <= snapshot;
+    let rows_exact = memtable_rows == 0 && files.iter().all(is_plain) && are_disjoint(&files);
+    let column = |column: &silt_codec::TreeColumn| {
+        let mut whole: Option<ZoneMap> = None;
+        for file in &files {
+            let (_, zone) = file.columns.iter().find(|(id, _)| *id == column.id)?;
+            match &mut whole {
+                Some(whole) => whole.merge(zone),
+                None => whole = Some(zone.clone()),
+            }
+        }
+        whole
+    };
+    TreeStatistics {
+        rows: u64::try_from(rows).unwrap_or(0),
+        rows_exact,
+        bytes,
+        columns: schema.columns.iter().map(column).collect(),
+        columns_cover: memtable_rows == 0,
+    }
+}
+
+fn are_disjoint(files: &[&Arc<LiveFile>]) -> bool {
+    let mut by_key = files.to_vec();
+    by_key.sort_by(|a, b| a.smallest.cmp(&b.smallest));
+    by_key.windows(2).all(|pair| pair[0].largest < pair[1].smallest)
 }
 
 /// See [`Tree::split`](crate::Tree::split).
@@ -36,12 +86,70 @@ pub(crate) fn split(
     max: usize,
     snapshot: SeqNo,
 ) -> Result<Vec<KeyRange>> {
-    let _ = (tree, range, max, snapshot);
-    todo!()
+    if range.is_empty() {
+        return Ok(Vec::new());
+    }
+    let weights = if max > 1 { weights(tree, range, snapshot)? } else { Vec::new() };
+    let total: u64 = weights.iter().map(|(_, bytes)| bytes).sum();
+    let mut ranges = Vec::new();
+    let mut start = range.start.clone();
+    let mut before = 0;
+    for (key, bytes) in weights {
+        // The border that leaves closest to an even share behind it.
+        let due = total * (ranges.len() as u64 + 1) / max.max(1) as u64;
+        if before + bytes / 2 >= due
+            && before > 0
+            && ranges.len() + 1 < max
+            && is_inside(range, &start, &key)
+        {
+            let end = std::mem::replace(&mut start, Bound::Included(key.to_vec()));
+            ranges.push(KeyRange { start: end, end: Bound::Excluded(key.to_vec()) });
+        }
+        before += bytes;
+    }
+    ranges.push(KeyRange { start, end: range.end.clone() });
+    Ok(ranges)
+}
+
+/// Whether `key` leaves keys on both sides of it.
+fn is_inside(range: &KeyRange, start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
+    let first = KeyRange { start: start.clone(), end: Bound::Excluded(key.to_vec()) };
+    !first.is_empty() && range.contains(key)
+}
+
+/// The first keys of row groups that meet the range, ascending, each with its group's bytes.
+fn weights(tree: &TreeState, range: &KeyRange, snapshot: SeqNo) -> Result<Vec<(Box<[u8]>, u64)>> {
+    let view = tree.read_view();
+    let schemas = tree.schemas();
+    let mut weights = Vec::new();
+    for (_, file) in view.version.files() {
+        let meets = !range.is_after(&file.largest) && !range.is_before(&file.smallest);
+        if !meets || file.min_seq > snapshot {
+            continue;
+        }
+        let reader = open_file(tree.context(), &schemas, file)?;
+        for entry in reader.groups() {
+            if !range.is_after(&entry.last_key) && !range.is_before(&entry.first_key) {
+                weights.push((entry.first_key.clone(), u64::from(entry.length)));
+            }
+        }
+    }
+    weights.sort();
+    Ok(weights)
 }
 
 /// See [`Tree::is_settled`](crate::Tree::is_settled).
 pub(crate) fn is_settled(tree: &TreeState, range: &KeyRange, snapshot: SeqNo) -> Result<bool> {
-    let _ = (tree, range, snapshot);
-    todo!()
+    let view = tree.read_view();
+    let schemas = tree.schemas();
+    let planner = Planner {
+        tree,
+        schemas: &schemas,
+        view: &view,
+        range,
+        snapshot,
+        filter: None,
+        counters: &ReadCounters::new(),
+    };
+    Ok(planner.plan()?.iter().all(|stretch| stretch.reading == Reading::Raw))
 }
