@@ -94,6 +94,19 @@ impl WriteBatch {
         self.bytes
     }
 
+    /// The operations by tree and key ascending, handed over with their allocations.
+    pub(crate) fn into_operations(
+        self,
+    ) -> impl Iterator<Item = (TreeId, impl Iterator<Item = (Box<[u8]>, OpKind, Box<[u8]>)>)> {
+        self.ops.into_iter().map(|(tree, ops)| {
+            let ops = ops.into_iter().map(|(key, row)| match row {
+                Some(row) => (key, OpKind::Put, row),
+                None => (key, OpKind::Delete, Box::default()),
+            });
+            (tree, ops)
+        })
+    }
+
     /// The trees written to, ascending.
     pub fn trees(&self) -> impl Iterator<Item = TreeId> + '_ {
         self.ops.keys().copied()

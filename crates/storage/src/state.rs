@@ -6,10 +6,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Condvar, Mutex, RwLock};
 use silt_codec::{KeyCodec, RowCodec, Schemas, TreeSchema};
 
+use crate::describe::EngineCounters;
 use crate::memtable::TreeMemtable;
 use crate::snapshot::SnapshotRegistry;
 use crate::sstable::BlockCache;
@@ -34,6 +36,44 @@ pub(crate) struct Context {
     pub(crate) sweep: Arc<SweepQueue>,
     /// Row groups read, of all trees.
     pub(crate) cache: Arc<BlockCache>,
+    /// What was done since opening.
+    pub(crate) counters: EngineCounters,
+    /// Wakes the engine's threads.
+    pub(crate) work: WorkSignal,
+}
+
+/// Tells the engine's threads that there may be something to do.
+#[derive(Debug, Default)]
+pub(crate) struct WorkSignal {
+    generation: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl WorkSignal {
+    /// Something changed.
+    pub(crate) fn notify(&self) {
+        *self.generation.lock() += 1;
+        self.changed.notify_all();
+    }
+
+    /// A mark of now, for [`wait`](Self::wait).
+    pub(crate) fn generation(&self) -> u64 {
+        *self.generation.lock()
+    }
+
+    /// Waits until something changed since `seen`, or for `timeout`.
+    pub(crate) fn wait(&self, seen: u64, timeout: Option<Duration>) {
+        let mut generation = self.generation.lock();
+        while *generation == seen {
+            match timeout {
+                Some(timeout) => {
+                    self.changed.wait_for(&mut generation, timeout);
+                    return;
+                }
+                None => self.changed.wait(&mut generation),
+            }
+        }
+    }
 }
 
 impl Context {
@@ -91,6 +131,11 @@ impl TreeState {
     /// Memtables and version together. Everything published when this is called is in it.
     pub(crate) fn read_view(&self) -> Arc<ReadView> {
         Arc::clone(&self.view.read())
+    }
+
+    /// The memtable that takes commits.
+    pub(crate) fn active(&self) -> Arc<TreeMemtable> {
+        Arc::clone(&self.view.read().memtables[0])
     }
 
     /// Replaces the view by what `change` makes of it, in one step.

@@ -1,1 +1,159 @@
+use std::sync::Arc;
+use std::thread;
+
 use super::*;
+
+const KINDS: [MemtableKind; 2] = [MemtableKind::SkipList, MemtableKind::BTree];
+
+fn put(memtable: &TreeMemtable, key: &str, seq: SeqNo, row: &str) {
+    memtable.insert(key.as_bytes().into(), seq, OpKind::Put, row.as_bytes().into());
+}
+
+fn delete(memtable: &TreeMemtable, key: &str, seq: SeqNo) {
+    memtable.insert(key.as_bytes().into(), seq, OpKind::Delete, Box::default());
+}
+
+fn get(memtable: &TreeMemtable, key: &str, snapshot: SeqNo) -> Option<(SeqNo, OpKind, String)> {
+    let mut result = None;
+    memtable.get(key.as_bytes(), snapshot, |entry| {
+        let row = String::from_utf8(entry.row.to_vec()).unwrap();
+        result = Some((entry.seq, entry.kind, row));
+    });
+    result
+}
+
+fn visit(memtable: &TreeMemtable, range: KeyBounds<'_>, reverse: bool) -> Vec<String> {
+    let mut seen = Vec::new();
+    memtable.visit(range, reverse, |entry| {
+        seen.push(format!("{}@{}", String::from_utf8_lossy(entry.key), entry.seq));
+        ControlFlow::Continue(())
+    });
+    seen
+}
+
+#[test]
+fn get_finds_the_newest_version_at_or_below_the_snapshot() {
+    for kind in KINDS {
+        let memtable = TreeMemtable::new(1, kind);
+        put(&memtable, "key", 3, "three");
+        delete(&memtable, "key", 5);
+        put(&memtable, "key", 9, "nine");
+        put(&memtable, "key2", 4, "other");
+        assert_eq!(get(&memtable, "key", 2), None);
+        assert_eq!(get(&memtable, "key", 3), Some((3, OpKind::Put, "three".into())));
+        assert_eq!(get(&memtable, "key", 4), Some((3, OpKind::Put, "three".into())));
+        assert_eq!(get(&memtable, "key", 8), Some((5, OpKind::Delete, String::new())));
+        assert_eq!(get(&memtable, "key", 9), Some((9, OpKind::Put, "nine".into())));
+        assert_eq!(get(&memtable, "ke", 9), None);
+        assert_eq!(get(&memtable, "key2", 3), None);
+        assert_eq!((memtable.len(), memtable.deletes()), (4, 1));
+        assert_eq!((memtable.min_seq(), memtable.max_seq()), (3, 9));
+        assert!(memtable.bytes() > 0);
+    }
+}
+
+#[test]
+fn visit_goes_both_ways_through_every_kind_of_range() {
+    let bound = |kind: usize, key: &'static str| match kind {
+        0 => Bound::Unbounded,
+        1 => Bound::Included(key.as_bytes()),
+        _ => Bound::Excluded(key.as_bytes()),
+    };
+    // Keys of which one begins another, or ends in a zero byte, share their first eight bytes.
+    let keys =
+        ["", "a", "a\0", "a\0\0\0\0\0\0\0", "a\0\0\0\0\0\0\0x", "b", "bb", "longer than eight"];
+    for kind in KINDS {
+        let memtable = TreeMemtable::new(1, kind);
+        for (index, key) in keys.iter().enumerate() {
+            put(&memtable, key, 10 + index as u64, "old");
+            put(&memtable, key, 20 + index as u64, "new");
+        }
+        for start in keys {
+            for end in keys {
+                for (starts, ends) in (0..9).map(|kinds| (kinds / 3, kinds % 3)) {
+                    let expected: Vec<String> = keys
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, key)| match starts {
+                            0 => true,
+                            1 => **key >= start,
+                            _ => **key > start,
+                        })
+                        .filter(|(_, key)| match ends {
+                            0 => true,
+                            1 => **key <= end,
+                            _ => **key < end,
+                        })
+                        .flat_map(|(i, key)| {
+                            [format!("{key}@{}", 20 + i), format!("{key}@{}", 10 + i)]
+                        })
+                        .collect();
+                    let range = (bound(starts, start), bound(ends, end));
+                    assert_eq!(visit(&memtable, range, false), expected, "{range:?}");
+                    let mut reversed = visit(&memtable, range, true);
+                    reversed.reverse();
+                    assert_eq!(reversed, expected, "{range:?} in reverse");
+                    assert_eq!(memtable.overlaps(range), !expected.is_empty());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn visit_stops_when_told_to() {
+    for kind in KINDS {
+        let memtable = TreeMemtable::new(1, kind);
+        for key in ["a", "b", "c"] {
+            put(&memtable, key, 1, "");
+        }
+        let mut seen = 0;
+        memtable.visit((Bound::Unbounded, Bound::Unbounded), false, |_| {
+            seen += 1;
+            if seen == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert_eq!(seen, 2);
+    }
+}
+
+#[test]
+fn readers_find_every_finished_insert_while_others_insert() {
+    const WRITERS: u64 = 4;
+    const KEYS: u64 = 5_000;
+    for kind in KINDS {
+        let memtable = Arc::new(TreeMemtable::new(1, kind));
+        thread::scope(|scope| {
+            for writer in 0..WRITERS {
+                let memtable = Arc::clone(&memtable);
+                scope.spawn(move || {
+                    for index in 0..KEYS {
+                        let key = format!("{:05}", (index * 7919) % KEYS);
+                        let seq = index * WRITERS + writer + 1;
+                        put(&memtable, &key, seq, "row");
+                        // The same key is written by all, under numbers of their own.
+                        assert_eq!(get(&memtable, &key, seq).map(|(seq, ..)| seq), Some(seq));
+                    }
+                });
+            }
+        });
+        assert_eq!(memtable.len() as u64, WRITERS * KEYS);
+        let all = visit(&memtable, (Bound::Unbounded, Bound::Unbounded), false);
+        assert_eq!(all.len() as u64, WRITERS * KEYS);
+        let mut back = visit(&memtable, (Bound::Unbounded, Bound::Unbounded), true);
+        back.reverse();
+        assert_eq!(all, back);
+    }
+}
+
+#[test]
+fn frozen_memtable_keeps_its_pins_until_inserts_end() {
+    let memtable = TreeMemtable::new(1, MemtableKind::SkipList);
+    memtable.pin(7);
+    memtable.pin(8);
+    memtable.freeze(2);
+    assert_eq!((memtable.first_segment(), memtable.frozen_at()), (7, 2));
+    assert!(memtable.is_pinned());
+    assert!(!memtable.unpin());
+    assert!(memtable.unpin());
+    assert!(!memtable.is_pinned() && memtable.is_frozen());
+}

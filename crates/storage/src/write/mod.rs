@@ -1,3 +1,5 @@
 //! The write path: commits, the index of recent ones, flushes, bulk loads, backpressure.
 
 pub(crate) mod bulk;
+pub(crate) mod commit;
+pub(crate) mod commit_index;

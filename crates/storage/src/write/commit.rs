@@ -1,0 +1,441 @@
+//! Commits: a number, a place in the log, inserts, a sync, publication.
+//!
+//! 1. Before the lock: the record is encoded, the keys are hashed, backpressure is waited for.
+//! 2. Under the commit lock, briefly: schema epochs and conflicts are checked, the record is
+//!    appended (that is what makes log order and number order one), the trees' active memtables
+//!    are pinned, the keys enter the commit index, and a slot is queued for publication.
+//! 3. After the lock: the rows are inserted, many commits at once, and the pins released.
+//! 4. A commit that wants durability waits for a sync that covers its record. Whoever finds
+//!    nobody syncing leads: one sync covers all that was appended before it began.
+//! 5. Commits are published in order. The number that readers see moves over every slot at the
+//!    front that is inserted and as durable as it asked to be.
+//!
+//! A commit that has its number waits only for the log, for earlier commits, or for the flush of
+//! memtables that hold lower numbers alone (RULES.md 6). Waiting for numbers instead of storing
+//! one's own was chosen over a lock held through the inserts: that would serialise them.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::commit_index::{BulkKeys, CommitIndex, CommitKeys};
+use crate::describe::EngineCounters;
+use crate::memtable::TreeMemtable;
+use crate::snapshot::Snapshot;
+use crate::state::{Context, TreeState};
+use crate::wal::{BulkFile, CommitRecord, Promise, WalPosition, WalWriter};
+use crate::{Durability, Error, ErrorKind, Result, SeqNo, TreeId, WriteBatch};
+
+/// A commit that is not durable at once is synced after this time.
+pub(crate) const NORMAL_SYNC_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The encoding buffer of a thread is not kept beyond this size.
+const RECORD_BYTES_KEPT: usize = 1 << 20;
+
+thread_local! {
+    static RECORD: RefCell<CommitRecord> = RefCell::new(CommitRecord::new());
+}
+
+/// The way of a commit from batch to published number. See the module.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    context: Arc<Context>,
+    commit: Mutex<CommitState>,
+    publication: Mutex<Publication>,
+    /// Told when the published number moved, a sync ended, or the database was poisoned.
+    progress: Condvar,
+    /// Why nothing can be written until the database is opened again.
+    poison: OnceLock<Error>,
+    next_memtable: AtomicU64,
+}
+
+/// What the commit lock protects.
+#[derive(Debug)]
+pub(crate) struct CommitState {
+    /// None until the log stands: then commits live in memory only.
+    wal: Option<WalWriter>,
+    last_seq: SeqNo,
+    last_micros: i64,
+    index: CommitIndex,
+    /// The last commit that changed a tree's schema.
+    epochs: HashMap<TreeId, SeqNo>,
+    /// The last commit that wrote to a tree.
+    last_writes: HashMap<TreeId, SeqNo>,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Publication {
+    /// One for each number behind the published one.
+    slots: VecDeque<Slot>,
+    /// The number of the first slot.
+    first: SeqNo,
+    synced: WalPosition,
+    is_syncing: bool,
+    /// Commits not yet synced, and the monotonic time at which the first was placed.
+    unsynced_since: Option<Duration>,
+    waiters: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    is_inserted: bool,
+    /// Published once the log is synced up to here.
+    durable_at: Option<WalPosition>,
+}
+
+/// A commit that has its number: what it must do next.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) seq: SeqNo,
+    pub(crate) position: WalPosition,
+    /// One memtable a tree of the batch, in its order.
+    pub(crate) pins: Pins,
+}
+
+/// Memtables that wait for a batch's inserts; dropped when they ended.
+#[derive(Debug)]
+pub(crate) struct Pins {
+    memtables: Vec<Arc<TreeMemtable>>,
+    context: Arc<Context>,
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        for memtable in &self.memtables {
+            if memtable.unpin() && memtable.is_frozen() {
+                self.context.work.notify();
+            }
+        }
+    }
+}
+
+impl Pipeline {
+    /// A pipeline whose last commit, published, is that of `wal`.
+    pub(crate) fn new(
+        context: Arc<Context>,
+        wal: Option<WalWriter>,
+        last_seq: SeqNo,
+        last_micros: i64,
+    ) -> Self {
+        let index_bytes = context.options.memory_bytes / 8;
+        let publication = Publication {
+            slots: VecDeque::new(),
+            first: last_seq + 1,
+            synced: wal.as_ref().map(|wal| wal.promise().position).unwrap_or_default(),
+            is_syncing: false,
+            unsynced_since: None,
+            waiters: 0,
+        };
+        let state = CommitState {
+            wal,
+            last_seq,
+            last_micros,
+            index: CommitIndex::new(last_seq, index_bytes),
+            epochs: HashMap::new(),
+            last_writes: HashMap::new(),
+            is_closed: false,
+        };
+        Self {
+            context,
+            commit: Mutex::new(state),
+            publication: Mutex::new(publication),
+            progress: Condvar::new(),
+            poison: OnceLock::new(),
+            next_memtable: AtomicU64::new(1),
+        }
+    }
+
+    /// Commits `batch`, whose trees are `trees`, ascending. See [`Engine::commit_with`](crate::Engine::commit_with).
+    pub(crate) fn commit(
+        &self,
+        trees: &[Arc<TreeState>],
+        batch: WriteBatch,
+        durability: Durability,
+    ) -> Result<SeqNo> {
+        let keys = CommitKeys::of(&batch);
+        let placed = RECORD.with_borrow_mut(|record| {
+            if self.commit.lock().wal.is_some() {
+                record.encode(&batch, &[])?;
+            }
+            let placed = self.place(trees, &batch, keys, record, durability);
+            if record.len() > RECORD_BYTES_KEPT {
+                *record = CommitRecord::new();
+            }
+            placed
+        })?;
+        let seq = placed.seq;
+        for (memtable, (_, ops)) in placed.pins.memtables.iter().zip(batch.into_operations()) {
+            for (key, kind, row) in ops {
+                memtable.insert(key, seq, kind, row);
+            }
+        }
+        drop(placed.pins);
+        self.finish(seq)?;
+        Ok(seq)
+    }
+
+    fn place(
+        &self,
+        trees: &[Arc<TreeState>],
+        batch: &WriteBatch,
+        keys: CommitKeys,
+        record: &mut CommitRecord,
+        durability: Durability,
+    ) -> Result<Placed> {
+        let mut state = self.lock()?;
+        state.check(batch, &keys)?;
+        self.append(&mut state, trees, batch, keys, vec![], record, durability)
+    }
+
+    /// Under the commit lock, all checks passed: number, record, pins, index, slot. Nothing has
+    /// changed if it fails (RULES.md 5): the append comes first, and nothing behind it can fail.
+    #[expect(clippy::too_many_arguments, reason = "a commit's parts, for commit and bulk load")]
+    pub(crate) fn append(
+        &self,
+        state: &mut CommitState,
+        trees: &[Arc<TreeState>],
+        batch: &WriteBatch,
+        keys: CommitKeys,
+        bulk: Vec<BulkKeys>,
+        record: &mut CommitRecord,
+        durability: Durability,
+    ) -> Result<Placed> {
+        let seq = state.last_seq + 1;
+        // Commit times ascend strictly, so that a moment names one number (RULES.md 25).
+        let micros = self.context.env.clock.now_micros().max(state.last_micros.saturating_add(1));
+        let position = match &mut state.wal {
+            Some(wal) => wal.append(seq, micros, record).inspect_err(|error| {
+                if error.kind() != ErrorKind::DiskFull {
+                    self.poison(error);
+                }
+            })?,
+            None => WalPosition::default(),
+        };
+        state.last_seq = seq;
+        state.last_micros = micros;
+        EngineCounters::add(&self.context.counters.wal_bytes, record.len() as u64);
+        let pin = |tree| self.pin(tree, position.segment, seq);
+        let memtables = trees.iter().map(pin).collect();
+        let snapshots = &self.context.snapshots;
+        state.index.insert(seq, keys, bulk);
+        state.index.prune(snapshots.oldest_write(), snapshots.published());
+        for tree in trees {
+            state.last_writes.insert(tree.id(), seq);
+        }
+        for tree in batch.schema_changes() {
+            state.epochs.insert(*tree, seq);
+        }
+        self.queue(seq, position, durability);
+        Ok(Placed { seq, position, pins: Pins { memtables, context: Arc::clone(&self.context) } })
+    }
+
+    /// The tree's active memtable, a fresh one if the last was full; it waits for the inserts of
+    /// commit `seq`.
+    fn pin(&self, tree: &Arc<TreeState>, segment: u64, seq: SeqNo) -> Arc<TreeMemtable> {
+        let mut active = tree.active();
+        if active.bytes() >= self.context.options.memtable_bytes {
+            self.freeze(tree, &active, seq - 1);
+            active = tree.active();
+        }
+        active.pin(segment);
+        active
+    }
+
+    /// Ends `active` at `seq` and puts an empty memtable before it. Under the commit lock.
+    pub(crate) fn freeze(&self, tree: &TreeState, active: &TreeMemtable, seq: SeqNo) {
+        active.freeze(seq);
+        let fresh = Arc::new(self.new_memtable());
+        tree.change_view(|view| view.memtables.insert(0, fresh));
+        self.context.work.notify();
+    }
+
+    /// An empty memtable.
+    pub(crate) fn new_memtable(&self) -> TreeMemtable {
+        let id = self.next_memtable.fetch_add(1, Ordering::Relaxed);
+        TreeMemtable::new(id, self.context.options.memtable_kind)
+    }
+
+    fn queue(&self, seq: SeqNo, position: WalPosition, durability: Durability) {
+        let mut publication = self.publication.lock();
+        let is_full = durability == Durability::Full;
+        debug_assert_eq!(publication.first + publication.slots.len() as u64, seq);
+        let slot = Slot { is_inserted: false, durable_at: is_full.then_some(position) };
+        publication.slots.push_back(slot);
+        if durability == Durability::Normal && publication.unsynced_since.is_none() {
+            publication.unsynced_since = Some(self.context.env.clock.monotonic());
+            self.context.work.notify();
+        }
+    }
+
+    /// The inserts of `seq` have ended: waits until it is published, and leads the syncs that
+    /// this takes.
+    pub(crate) fn finish(&self, seq: SeqNo) -> Result<()> {
+        let mut publication = self.publication.lock();
+        let index = usize::try_from(seq - publication.first).unwrap_or(usize::MAX);
+        if let Some(slot) = publication.slots.get_mut(index) {
+            slot.is_inserted = true;
+        }
+        self.advance(&mut publication);
+        loop {
+            if publication.first > seq {
+                return Ok(());
+            }
+            self.check_poison()?;
+            if !publication.is_syncing && publication.waits_for_sync() {
+                self.lead_sync(&mut publication)?;
+            } else {
+                publication.waiters += 1;
+                self.progress.wait(&mut publication);
+                publication.waiters -= 1;
+            }
+        }
+    }
+
+    /// Waits until every commit numbered so far is published.
+    pub(crate) fn wait_published(&self, seq: SeqNo) -> Result<()> {
+        let mut publication = self.publication.lock();
+        while publication.first <= seq {
+            self.check_poison()?;
+            publication.waiters += 1;
+            self.progress.wait(&mut publication);
+            publication.waiters -= 1;
+        }
+        Ok(())
+    }
+
+    /// Makes the log durable up to its present end.
+    pub(crate) fn sync(&self) -> Result<Promise> {
+        let mut publication = self.publication.lock();
+        while publication.is_syncing {
+            publication.waiters += 1;
+            self.progress.wait(&mut publication);
+            publication.waiters -= 1;
+        }
+        self.check_poison()?;
+        self.lead_sync(&mut publication)
+    }
+
+    /// One sync, outside both locks, for everything appended before it begins.
+    fn lead_sync(&self, publication: &mut MutexGuard<'_, Publication>) -> Result<Promise> {
+        publication.is_syncing = true;
+        publication.unsynced_since = None;
+        let synced = MutexGuard::unlocked(publication, || {
+            let handle = self.commit.lock().wal.as_ref().map(WalWriter::sync_handle);
+            handle.map_or(Ok(Promise::default()), |handle| handle.sync())
+        });
+        publication.is_syncing = false;
+        let synced = match synced {
+            Ok(promise) => {
+                EngineCounters::add(&self.context.counters.wal_syncs, 1);
+                publication.synced = publication.synced.max(promise.position);
+                self.advance(publication);
+                Ok(promise)
+            }
+            Err(error) => {
+                self.poison_holding(publication, &error);
+                Err(self.check_poison().err().unwrap_or(error))
+            }
+        };
+        self.progress.notify_all();
+        synced
+    }
+
+    /// Publishes every commit at the front that is ready.
+    fn advance(&self, publication: &mut Publication) {
+        let before = publication.first;
+        while let Some(slot) = publication.slots.front() {
+            let is_durable = slot.durable_at.is_none_or(|position| position <= publication.synced);
+            if !slot.is_inserted || !is_durable {
+                break;
+            }
+            publication.slots.pop_front();
+            publication.first += 1;
+        }
+        if publication.first > before {
+            self.context.snapshots.publish(publication.first - 1);
+            EngineCounters::add(&self.context.counters.commits, publication.first - before);
+            if publication.waiters > 0 {
+                self.progress.notify_all();
+            }
+        }
+    }
+
+    /// A snapshot back to which conflicts are found.
+    pub(crate) fn write_snapshot(&self) -> Snapshot {
+        let mut state = self.commit.lock();
+        state.index.begin_indexing();
+        self.context.snapshots.write_snapshot()
+    }
+
+    /// No commit is taken any more.
+    pub(crate) fn close(&self) {
+        self.commit.lock().is_closed = true;
+    }
+
+    /// The commit lock, unless nothing can be written any more.
+    pub(crate) fn lock(&self) -> Result<MutexGuard<'_, CommitState>> {
+        self.check_poison()?;
+        let state = self.commit.lock();
+        if state.is_closed {
+            return Err(Error::new(ErrorKind::Closed, "the database is closed"));
+        }
+        Ok(state)
+    }
+
+    /// Nothing is acknowledged, flushed or removed any more: what is on disk is not known.
+    pub(crate) fn poison(&self, cause: &Error) {
+        self.poison_holding(&mut self.publication.lock(), cause);
+    }
+
+    /// Who waits has looked for poison under the lock of `publication` before falling asleep.
+    fn poison_holding(&self, _publication: &mut Publication, cause: &Error) {
+        let message = format!("writing ended with an earlier error, open again: {cause}");
+        if self.poison.set(Error::new(ErrorKind::Closed, message)).is_ok() {
+            self.context.work.notify();
+        }
+        self.progress.notify_all();
+    }
+
+    /// Fails if the database is poisoned.
+    pub(crate) fn check_poison(&self) -> Result<()> {
+        self.poison.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+}
+
+impl Publication {
+    /// Whether the published number stands still for want of a sync.
+    fn waits_for_sync(&self) -> bool {
+        self.slots.iter().any(|slot| slot.durable_at.is_some_and(|position| position > self.synced))
+    }
+}
+
+impl CommitState {
+    /// Fails with `Conflict` if another commit came first.
+    fn check(&self, batch: &WriteBatch, keys: &CommitKeys) -> Result<()> {
+        self.check_epochs(batch)?;
+        let Some(base) = batch.base() else { return Ok(()) };
+        self.index.check(keys, base, |_, _, _| Ok(false))
+    }
+
+    /// A statement bound to an older schema must not write rows of it (RULES.md 9).
+    pub(crate) fn check_epochs(&self, batch: &WriteBatch) -> Result<()> {
+        if let Some(catalog_seq) = batch.catalog_seq() {
+            let changed = batch
+                .trees()
+                .find(|tree| self.epochs.get(tree).is_some_and(|changed| *changed > catalog_seq));
+            if let Some(tree) = changed {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!("the schema of tree {tree} was changed after number {catalog_seq}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
