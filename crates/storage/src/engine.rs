@@ -264,3 +264,6 @@ fn describe_tree(tree: &TreeState) -> TreeDescription {
         levels: view.version.levels.iter().map(level).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;
