@@ -1,1 +1,65 @@
-//! Placeholder.
+//! SiltDB: an embedded table store for programs that write all day and ask SQL questions of what
+//! they just wrote. A database is a directory; rows live in typed tables with enforced primary
+//! keys; a commit that returned survives power loss.
+//!
+//! ```
+//! use siltdb::{Database, params};
+//!
+//! # fn main() -> siltdb::Result<()> {
+//! # let folder = tempfile::tempdir().expect("a temporary folder");
+//! # let path = folder.path().join("agents");
+//! let db = Database::open(&path)?;
+//! db.execute(
+//!     "CREATE TABLE events (agent BIGINT, seq BIGINT, kind TEXT NOT NULL, cost DOUBLE,
+//!                           PRIMARY KEY (agent, seq))",
+//!     params![],
+//! )?;
+//!
+//! // Each statement is a transaction; it is on the disk when the call returns.
+//! db.execute("INSERT INTO events VALUES (?, ?, ?, ?)", params![7, 1, "tool_call", 0.25])?;
+//! db.execute("INSERT INTO events VALUES (7, 2, 'reply', 1.5), (8, 1, 'reply', NULL)", params![])?;
+//!
+//! // A key that is there already is refused, or updated if you say so.
+//! let upsert = "INSERT INTO events VALUES (?, ?, ?, ?)
+//!               ON CONFLICT (agent, seq) DO UPDATE SET cost = excluded.cost";
+//! assert!(db.execute("INSERT INTO events VALUES (7, 1, 'again', 0)", params![]).is_err());
+//! db.execute(upsert, params![8, 1, "reply", 0.5])?;
+//!
+//! let sum: f64 = db.query_row("SELECT sum(cost) FROM events", params![], |row| row.get(0))?;
+//! assert_eq!(sum, 2.25);
+//!
+//! for row in db.query("SELECT agent, count(*) AS n FROM events GROUP BY agent ORDER BY agent", params![])? {
+//!     let row = row?;
+//!     println!("agent {} wrote {} events", row.get::<i64>("agent")?, row.get::<i64>("n")?);
+//! }
+//!
+//! // Or as Arrow, batch by batch.
+//! let rows: usize = db.query_arrow("SELECT * FROM events", params![])?
+//!     .map(|batch| batch.map(|batch| batch.num_rows()))
+//!     .sum::<siltdb::Result<usize>>()?;
+//! assert_eq!(rows, 3);
+//! # db.close()
+//! # }
+//! ```
+
+mod connection;
+mod database;
+mod params;
+mod row;
+
+pub use connection::{ArrowRows, Connection, Statement};
+pub use database::{Builder, Database};
+pub use params::ToParam;
+pub use row::{FromValue, Row, RowIndex, Rows};
+
+pub use datafusion;
+pub use datafusion::arrow;
+pub use datafusion::scalar::ScalarValue;
+pub use silt_sql::{
+    AppendMode, Appender, Error, ErrorKind, IngestCounts, IngestTarget, Params, Position, Result,
+    StatementResult,
+};
+pub use silt_storage::{
+    Counters, Description, Durability, FileDescription, LevelDescription, MemtableDescription,
+    TreeDescription, WalSegmentDescription,
+};

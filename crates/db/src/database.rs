@@ -1,0 +1,239 @@
+//! [`Database`]: opens the floors in order, and hands out connections.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use silt_sql::{Session, Shared, SqlOptions};
+use silt_storage::vfs::Env;
+use silt_storage::{Description, Durability, Options};
+
+use crate::{
+    AppendMode, Appender, ArrowRows, Connection, IngestCounts, IngestTarget, Params, Result, Row,
+    Rows, Statement, StatementResult,
+};
+
+/// An open database. Cheap to clone; may be used from many threads.
+///
+/// Its statement methods borrow a connection of a small pool for as long as they run. Settings
+/// made by `SET` want a [`Connection`] of one's own.
+#[derive(Clone, Debug)]
+pub struct Database {
+    shared: Arc<Shared>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+/// How a database is opened. See [`Database::builder`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    path: PathBuf,
+    storage: Options,
+    sql: SqlOptions,
+}
+
+impl Builder {
+    /// Memory in bytes for the engine (memtables, cache, indexes) and as much again for the
+    /// sorts, joins and aggregates of statements. Default 512 MiB and 1 GiB.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: usize) -> Self {
+        self.storage.memory_bytes = bytes;
+        self.storage.memtable_bytes = self.storage.memtable_bytes.min(bytes / 8);
+        self.sql.memory_bytes = bytes;
+        self
+    }
+
+    /// When a commit is acknowledged. Default [`Durability::Full`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.storage.durability = durability;
+        self
+    }
+
+    /// Whether a missing database is made. Default true.
+    #[must_use]
+    pub fn create_if_missing(mut self, create: bool) -> Self {
+        self.storage.create_if_missing = create;
+        self
+    }
+
+    /// Threads that run statements. Default: the machine's cores.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.sql.threads = threads;
+        self
+    }
+
+    /// The engine's options, one by one.
+    pub fn storage_options(&mut self) -> &mut Options {
+        &mut self.storage
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// `Locked` if another process has it open, `NotFound` if there is none and none may be made,
+    /// `Invalid` if the directory holds something else, `Corrupt` and `Io` from the engine.
+    pub fn open(self) -> Result<Database> {
+        Shared::open(Env::os(), &self.path, self.storage, self.sql).map(Database::over)
+    }
+}
+
+impl Database {
+    /// Opens the database in a directory, and makes one if there is none.
+    ///
+    /// # Errors
+    /// As [`Builder::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::builder(path).open()
+    }
+
+    /// A database that is gone when its last handle is.
+    ///
+    /// # Errors
+    /// `Io` if there are no threads to be had.
+    pub fn in_memory() -> Result<Self> {
+        Shared::in_memory(Options::default(), SqlOptions::default()).map(Self::over)
+    }
+
+    /// Opens a database with other options than the defaults.
+    pub fn builder(path: impl AsRef<Path>) -> Builder {
+        Builder {
+            path: path.as_ref().to_owned(),
+            storage: Options::default(),
+            sql: SqlOptions::default(),
+        }
+    }
+
+    fn over(shared: Arc<Shared>) -> Self {
+        Self { shared, idle: Arc::default() }
+    }
+
+    /// A connection of one's own.
+    pub fn connect(&self) -> Connection {
+        Connection::new(Session::new(Arc::clone(&self.shared)))
+    }
+
+    fn with_connection<T>(&self, run: impl FnOnce(&Connection) -> T) -> T {
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = idle().pop();
+        let connection = taken.unwrap_or_else(|| self.connect());
+        let result = run(&connection);
+        idle().push(connection);
+        result
+    }
+
+    /// See [`Connection::execute`].
+    ///
+    /// # Errors
+    /// What the statement says.
+    pub fn execute(&self, sql: &str, params: Params) -> Result<u64> {
+        self.with_connection(|connection| connection.execute(sql, params))
+    }
+
+    /// See [`Connection::execute_script`].
+    ///
+    /// # Errors
+    /// What the first failing statement says.
+    pub fn execute_script(&self, sql: &str) -> Result<Vec<StatementResult>> {
+        self.with_connection(|connection| connection.execute_script(sql))
+    }
+
+    /// See [`Connection::query`].
+    ///
+    /// # Errors
+    /// What the statement says.
+    pub fn query(&self, sql: &str, params: Params) -> Result<Rows> {
+        self.with_connection(|connection| connection.query(sql, params))
+    }
+
+    /// See [`Connection::query_row`].
+    ///
+    /// # Errors
+    /// What the statement says; `NotFound` if there is no row.
+    pub fn query_row<T>(
+        &self,
+        sql: &str,
+        params: Params,
+        read: impl FnOnce(&Row) -> Result<T>,
+    ) -> Result<T> {
+        self.with_connection(|connection| connection.query_row(sql, params, read))
+    }
+
+    /// See [`Connection::query_arrow`].
+    ///
+    /// # Errors
+    /// What the statement says.
+    pub fn query_arrow(&self, sql: &str, params: Params) -> Result<ArrowRows> {
+        self.with_connection(|connection| connection.query_arrow(sql, params))
+    }
+
+    /// See [`Connection::prepare`].
+    ///
+    /// # Errors
+    /// What is wrong with the statement.
+    pub fn prepare(&self, sql: &str) -> Result<Statement> {
+        self.with_connection(|connection| connection.prepare(sql))
+    }
+
+    /// See [`Connection::appender`].
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such table.
+    pub fn appender(&self, table: &str, mode: AppendMode) -> Result<Appender> {
+        self.with_connection(|connection| connection.appender(table, mode))
+    }
+
+    /// See [`Connection::ingest`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ingest(
+        &self,
+        schema: SchemaRef,
+        batches: &mut dyn Iterator<Item = Result<RecordBatch>>,
+        target: &IngestTarget,
+    ) -> Result<IngestCounts> {
+        self.with_connection(|connection| connection.ingest(schema, batches, target))
+    }
+
+    /// What the database is made of: trees, levels, files, memtables, log segments, counters.
+    pub fn describe(&self) -> Description {
+        self.shared.engine().describe()
+    }
+
+    /// The tables by schema and name, each with the number of the tree that holds its rows.
+    pub fn tables(&self) -> Vec<(String, u32)> {
+        let catalog = self.shared.catalog().current();
+        catalog.tables().map(|table| (table.display_name(), table.tree.0)).collect()
+    }
+
+    /// Writes every memtable to files.
+    ///
+    /// # Errors
+    /// `Io` and `DiskFull` from the disk.
+    pub fn flush(&self) -> Result<()> {
+        Ok(self.shared.engine().flush()?)
+    }
+
+    /// Compacts a table into its last level.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such table; `Io` and `DiskFull` from the disk.
+    pub fn compact(&self, table: &str) -> Result<()> {
+        let (namespace, name) = table.split_once('.').unwrap_or(("main", table));
+        let tree = self.shared.catalog().current().table(namespace, name)?.tree;
+        let engine = self.shared.engine();
+        engine.flush()?;
+        Ok(engine.compact(tree)?)
+    }
+
+    /// Closes the database. Handles and connections that live on fail with `Closed`. Dropping
+    /// the last handle closes as well, but has nobody to tell of an error.
+    ///
+    /// # Errors
+    /// `Io` if the last sync fails.
+    pub fn close(self) -> Result<()> {
+        self.shared.close()
+    }
+}
