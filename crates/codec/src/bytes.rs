@@ -5,6 +5,7 @@
 use crate::{Error, Result};
 
 /// Appends `value` as LEB128: seven bits a byte, low bits first.
+#[expect(clippy::cast_possible_truncation, reason = "seven bits are taken at a time")]
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value as u8) | 0x80);

@@ -240,10 +240,11 @@ impl KeyField {
     fn put(&self, value: ValueRef<'_>, out: &mut Vec<u8>) -> Result<()> {
         let start = out.len();
         if value.is_null() {
-            return match self.column.nullable {
-                true => Ok(out.push(NULL ^ self.mask)),
-                false => Err(self.column.null_refused()),
-            };
+            if !self.column.nullable {
+                return Err(self.column.null_refused());
+            }
+            out.push(NULL ^ self.mask);
+            return Ok(());
         }
         if self.column.nullable {
             out.push(NOT_NULL);
@@ -360,7 +361,13 @@ impl KeyField {
             FieldBytes::Plain(bytes) if self.mask == 0 => bytes,
             _ => {
                 scratch.clear();
-                unescape(bytes, self.mask, scratch);
+                match field {
+                    FieldBytes::Escaped(bytes) => unescape(bytes, self.mask, scratch),
+                    _ => scratch.extend_from_slice(bytes),
+                }
+                if self.mask != 0 {
+                    invert(scratch);
+                }
                 scratch.as_slice()
             }
         };
@@ -666,7 +673,7 @@ fn escape_into(value: &[u8], out: &mut [u8]) {
     }
 }
 
-/// Undoes escapes and inversion.
+/// Undoes escapes, and leaves the inversion of descending columns as it is.
 fn unescape(bytes: &[u8], mask: u8, out: &mut Vec<u8>) {
     let mut from = 0;
     while let Some(found) = memchr(mask, &bytes[from..]) {
@@ -675,9 +682,6 @@ fn unescape(bytes: &[u8], mask: u8, out: &mut Vec<u8>) {
         from = at + 2;
     }
     out.extend_from_slice(&bytes[from..]);
-    if mask != 0 {
-        invert(out);
-    }
 }
 
 fn invert(bytes: &mut [u8]) {

@@ -181,16 +181,19 @@ pub(crate) fn sign_extend(word: u64, width: usize) -> i64 {
 }
 
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
 fn low_u64(word: u128) -> u64 {
     word as u64
 }
 
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
 fn low_u32(word: u64) -> u32 {
     word as u32
 }
 
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "whoever narrows checks that nothing was lost")]
 fn narrow(value: f64) -> f32 {
     value as f32
 }

@@ -607,6 +607,7 @@ fn end_width(wide: bool) -> usize {
 
 /// Writes an end. One that is too long for its width belongs to a row that is written again, wide.
 #[inline]
+#[expect(clippy::cast_possible_truncation, reason = "a row's size is limited, and checked")]
 fn put_end(out: &mut [u8], wide: bool, end: usize) {
     let bytes = (end as u32).to_le_bytes();
     out[..end_width(wide)].copy_from_slice(&bytes[..end_width(wide)]);
