@@ -4,9 +4,11 @@
 //! what was not synced, and put [`FaultVfs`] (calls that fail) or [`TraceVfs`] (calls in the wrong
 //! order) around either. Clock and dice are handed in the same way, as [`Env`].
 
+mod fault;
 mod manual;
 mod os;
 mod strict;
+mod trace;
 
 use std::fmt::Debug;
 use std::io;
@@ -14,9 +16,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use fault::{Call, Fault, FaultKind, FaultVfs, OpClass};
 pub use manual::{ManualClock, SeededRandom};
 pub use os::{OsClock, OsRandom, OsVfs};
 pub use strict::{CrashMode, StrictVfs};
+pub use trace::TraceVfs;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

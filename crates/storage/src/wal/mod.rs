@@ -20,13 +20,19 @@ pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::SeqNo;
+use crate::vfs::Vfs;
+use crate::{Error, Result, SeqNo};
 
-pub(crate) use reader::{ReplayEnd, ReplayStart, replay};
-pub(crate) use record::{BulkFile, CommitPayload, CommitRecord, Record, RecordHeader, RecordKind};
+pub(crate) use reader::{DumpEntry, DumpItem, ReplayEnd, ReplayStart, dump, replay};
+pub(crate) use record::{
+    BulkFile, CommitPayload, CommitRecord, Record, RecordHeader, RecordKind, SegmentHeader,
+};
 pub(crate) use writer::{WalStart, WalSync, WalWriter};
 
 /// A place in the log: everything before it, in this segment and in those before, is meant.
@@ -70,4 +76,12 @@ pub(crate) fn segment_number(name: &Path) -> Option<u64> {
     let digits = name.to_str()?.strip_suffix(".wal")?;
     let plain = digits.len() >= 10 && digits.bytes().all(|byte| byte.is_ascii_digit());
     plain.then(|| digits.parse().ok()).flatten()
+}
+
+/// The numbers of the segments in `dir`, ascending; other names are passed over.
+pub(crate) fn list_segments(vfs: &dyn Vfs, dir: &Path) -> Result<Vec<u64>> {
+    let names = vfs.list(dir).map_err(|error| Error::io(dir, "list", error))?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
 }
