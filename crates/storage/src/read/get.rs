@@ -55,7 +55,7 @@ pub(crate) fn get(
             return Ok(false);
         }
         for &column in projection {
-            entry.group.chunk(column)?.value(entry.row, row)?;
+            entry.group.value(column, entry.row, row)?;
         }
         counters.rows.add(1);
         Ok(true)

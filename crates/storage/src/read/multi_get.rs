@@ -191,7 +191,10 @@ impl Lookup<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let take = |&column: &usize| Ok(group.chunk(column)?.take(&rows)?);
+        let take = |&column: &usize| {
+            let taken = group.chunk(column)?.take(&rows);
+            taken.map_err(|error| group.locate(column, error))
+        };
         self.pieces.push(self.projection.iter().map(take).collect::<Result<_>>()?);
         Ok(())
     }

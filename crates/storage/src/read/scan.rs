@@ -352,36 +352,37 @@ impl OpenGroup {
             left.start - count..left.start
         };
         let Some(group) = &self.group else { return Ok(Some((count, Vec::new()))) };
-        let column = |column: &usize| {
-            let chunk = group.chunk(*column)?;
-            match &self.rows {
-                Rows::All(_) if !context.reverse => Ok(chunk.decode(now.clone())?),
-                Rows::All(_) => {
-                    let rows = (0..u32::try_from(count).expect("a batch has fewer rows")).rev();
-                    let decoded = chunk.decode(now.clone())?;
-                    Ok(take(&decoded, &UInt32Array::from_iter_values(rows), None)?)
-                }
-                Rows::Some(rows, _) => take_rows(chunk, &rows[now.clone()], context.reverse),
+        let column = |&column: &usize| match &self.rows {
+            Rows::All(_) if !context.reverse => group.decode(column, now.clone()),
+            Rows::All(_) => {
+                let rows = (0..u32::try_from(count).expect("a batch has fewer rows")).rev();
+                let decoded = group.decode(column, now.clone())?;
+                Ok(take(&decoded, &UInt32Array::from_iter_values(rows), None)?)
             }
+            Rows::Some(rows, _) => take_rows(group, column, &rows[now.clone()], context.reverse),
         };
         let columns = context.projection.iter().map(column).collect::<Result<_>>()?;
         Ok(Some((count, columns)))
     }
 }
 
-/// Decodes ascending `rows` of a chunk, last first if `reverse`.
-fn take_rows(chunk: &silt_codec::ColumnChunk, rows: &[u32], reverse: bool) -> Result<ArrayRef> {
+/// Decodes ascending `rows` of a column, last first if `reverse`.
+fn take_rows(group: &RowGroup, column: usize, rows: &[u32], reverse: bool) -> Result<ArrayRef> {
+    let pick = |rows: &[u32]| {
+        let taken = group.chunk(column)?.take(rows);
+        taken.map_err(|error| group.locate(column, error))
+    };
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
-        return Ok(chunk.take(rows)?);
+        return pick(rows);
     };
     let span = (last - first) as usize + 1;
     if span / rows.len() >= SPARSE {
         if reverse {
-            return Ok(chunk.take(&rows.iter().rev().copied().collect::<Vec<_>>())?);
+            return pick(&rows.iter().rev().copied().collect::<Vec<_>>());
         }
-        return Ok(chunk.take(rows)?);
+        return pick(rows);
     }
-    let decoded = chunk.decode(*first as usize..*last as usize + 1)?;
+    let decoded = group.decode(column, *first as usize..*last as usize + 1)?;
     if span == rows.len() && !reverse {
         return Ok(decoded);
     }
