@@ -5,7 +5,7 @@
 //! step. So a reader finds every entry in exactly one place.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -17,7 +17,8 @@ use crate::snapshot::SnapshotRegistry;
 use crate::sstable::BlockCache;
 use crate::version::{SweepQueue, TreeVersion};
 use crate::vfs::Env;
-use crate::{Options, Result, TreeId};
+use crate::wal::Promise;
+use crate::{Error, ErrorKind, Options, Result, TreeId};
 
 /// What every part of a running engine shares, and no part changes.
 #[derive(Debug)]
@@ -40,6 +41,30 @@ pub(crate) struct Context {
     pub(crate) counters: EngineCounters,
     /// Wakes the engine's threads.
     pub(crate) work: WorkSignal,
+    /// Whether writing goes on.
+    pub(crate) health: Health,
+    /// Up to where the log is synced: what a manifest edit promises.
+    pub(crate) synced: Mutex<Promise>,
+}
+
+/// Whether the engine may write. Once poisoned it stays so until it is opened again.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    poison: OnceLock<Error>,
+}
+
+impl Health {
+    /// Nothing is acknowledged, flushed or removed any more: what is on disk is not known. Whether
+    /// this is the first cause.
+    pub(crate) fn poison(&self, cause: &Error) -> bool {
+        let message = format!("writing ended with an earlier error, open again: {cause}");
+        self.poison.set(Error::new(ErrorKind::Closed, message)).is_ok()
+    }
+
+    /// Fails if the database is poisoned.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.poison.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
 }
 
 /// Tells the engine's threads that there may be something to do.
@@ -77,6 +102,11 @@ impl WorkSignal {
 }
 
 impl Context {
+    /// Up to where the log is synced.
+    pub(crate) fn promise(&self) -> Promise {
+        *self.synced.lock()
+    }
+
     /// The path of an SSTable.
     pub(crate) fn sst_path(&self, id: u64) -> PathBuf {
         sst_path(&self.dir, id)

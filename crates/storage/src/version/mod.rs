@@ -8,7 +8,10 @@
 //! theirs do not.
 
 mod edit;
+mod fields;
 mod file;
+mod files;
+pub(crate) mod manifest;
 mod version_set;
 
 use std::ops::Bound;
@@ -16,7 +19,8 @@ use std::sync::Arc;
 
 pub(crate) use edit::{AddedFile, RemovedFile, VersionEdit};
 pub(crate) use file::{FileMeta, LiveFile, SweepQueue};
-pub(crate) use version_set::VersionSet;
+pub(crate) use files::{FileSet, TreeFiles};
+pub(crate) use version_set::{VersionSet, manifests, read_files};
 
 /// Levels of a tree, level 0 included.
 pub(crate) const LEVELS: usize = 7;
