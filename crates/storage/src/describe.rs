@@ -1,7 +1,13 @@
 //! [`Description`]: the engine's shape and counters at a moment, for people and tests.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::memtable::TreeMemtable;
+use crate::state::{Context, TreeState};
+use crate::version::LiveFile;
+use crate::vfs::OpenMode;
+use crate::wal::{list_segments, segment_path};
 use crate::{SeqNo, TreeId};
 
 /// What [`Engine::describe`](crate::Engine::describe) shows.
@@ -172,4 +178,61 @@ impl EngineCounters {
             stall_micros: read(&self.stall_micros),
         }
     }
+}
+
+/// The engine as it stands, whose trees are `trees`.
+pub(crate) fn describe(context: &Context, trees: &[Arc<TreeState>]) -> Description {
+    let trees: Vec<_> = trees.iter().map(|tree| describe_tree(tree)).collect();
+    let memtables = trees.iter().flat_map(|tree| &tree.memtables);
+    Description {
+        published: context.snapshots.published(),
+        snapshots: context.snapshots.len(),
+        oldest_snapshot: context.snapshots.oldest(),
+        memtable_bytes: memtables.map(|memtable| memtable.bytes).sum(),
+        trees,
+        wal_segments: describe_log(context),
+        counters: context.counters.read(),
+        stalled: context.health.check().err().map(|error| error.to_string()),
+    }
+}
+
+fn describe_tree(tree: &TreeState) -> TreeDescription {
+    let view = tree.read_view();
+    let memtable = |memtable: &Arc<TreeMemtable>| MemtableDescription {
+        entries: memtable.len() as u64,
+        bytes: memtable.bytes() as u64,
+        frozen: memtable.is_frozen(),
+    };
+    let file = |file: &Arc<LiveFile>| FileDescription {
+        id: file.id,
+        bytes: file.size,
+        rows: file.rows,
+        deletes: file.deletes,
+        groups: u64::from(file.groups),
+        min_seq: file.min_seq,
+        max_seq: file.max_seq,
+        smallest: file.smallest.to_vec(),
+        largest: file.largest.to_vec(),
+    };
+    let level = |files: &Vec<Arc<LiveFile>>| LevelDescription {
+        bytes: files.iter().map(|file| file.size).sum(),
+        files: files.iter().map(file).collect(),
+    };
+    TreeDescription {
+        id: tree.id(),
+        schema_version: tree.schema().version,
+        memtables: view.memtables.iter().map(memtable).collect(),
+        levels: view.version.levels.iter().map(level).collect(),
+    }
+}
+
+/// The segments that can be listed and measured now; one may go meanwhile.
+fn describe_log(context: &Context) -> Vec<WalSegmentDescription> {
+    let (vfs, dir) = (&context.env.vfs, context.dir.join("wal"));
+    let numbers = list_segments(&**vfs, &dir).unwrap_or_default();
+    let describe = |id| {
+        let file = vfs.open(&segment_path(&dir, id), OpenMode::Read).ok()?;
+        Some(WalSegmentDescription { id, bytes: file.len().ok()? })
+    };
+    numbers.into_iter().filter_map(describe).collect()
 }

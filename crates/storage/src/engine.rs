@@ -13,28 +13,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use silt_codec::{Schemas, TreeSchema};
 
-use crate::describe::{
-    Description, EngineCounters, FileDescription, LevelDescription, MemtableDescription,
-    TreeDescription,
-};
-use crate::snapshot::{Snapshot, SnapshotRegistry};
-use crate::sstable::BlockCache;
-use crate::state::{Context, TreeState, WorkSignal};
-use crate::version::{SweepQueue, TreeVersion};
-use crate::vfs::Env;
+use crate::describe::{Description, describe};
+use crate::jobs::Workers;
+use crate::snapshot::Snapshot;
+use crate::state::{Context, TreeState};
+use crate::version::{TreeVersion, VersionEdit, VersionSet};
+use crate::vfs::{Env, VfsLock};
+use crate::wal::BulkFile;
 use crate::write::bulk::{BulkLoad, OnDuplicate};
 use crate::write::commit::Pipeline;
-use crate::{Durability, Error, ErrorKind, Options, Result, SeqNo, Tree, TreeId, WriteBatch};
+use crate::{
+    Durability, Error, ErrorKind, Options, Result, SeqNo, Tree, TreeId, WriteBatch, recovery,
+};
 
 /// An open database: trees, one log, one sequence of commits. Cheap to clone; the last clone
 /// dropped closes it.
 #[derive(Clone)]
 pub struct Engine {
     core: Arc<Core>,
+    /// Closes the engine with the last clone; the engine's threads hold the core, not this.
+    _closer: Arc<Closer>,
+}
+
+struct Closer(Arc<Core>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        // Nobody is left to hear of an error; what was acknowledged is safe without the seal.
+        let _ = self.0.close();
+    }
 }
 
 /// A background step that is due.
@@ -44,6 +56,8 @@ pub enum JobKind {
     Flush(TreeId),
     /// Files of one level into the next.
     Compact(TreeId),
+    /// A sync of commits that were not durable at once, or the promise of a log gone quiet.
+    Log,
     /// Removing files and log segments that nobody needs.
     Sweep,
 }
@@ -51,9 +65,17 @@ pub enum JobKind {
 /// What all clones and the engine's own threads share.
 #[derive(Debug)]
 pub(crate) struct Core {
-    context: Arc<Context>,
+    pub(crate) context: Arc<Context>,
     trees: RwLock<BTreeMap<TreeId, Arc<TreeState>>>,
-    pipeline: Pipeline,
+    /// One registration of a tree or schema at a time.
+    registering: Mutex<()>,
+    /// Trees that go once no snapshot is older than this number.
+    retired: Mutex<BTreeMap<TreeId, SeqNo>>,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) versions: VersionSet,
+    pub(crate) workers: Workers,
+    is_stopping: AtomicBool,
+    lock: Mutex<Option<Box<dyn VfsLock>>>,
 }
 
 impl fmt::Debug for Engine {
@@ -69,40 +91,23 @@ impl Engine {
     /// `Locked` with the other process's id; `Invalid` if `dir` holds something else;
     /// `Unsupported` if a newer release wrote it; `Corrupt` with file and offset; `Io`.
     pub fn open(env: Env, dir: &Path, options: Options) -> Result<Engine> {
-        let context = Arc::new(Context {
-            uuid: u128::from(env.random.next_u64()) << 64 | u128::from(env.random.next_u64()),
-            env,
-            dir: dir.to_owned(),
-            options,
-            snapshots: Arc::new(SnapshotRegistry::new(0)),
-            sweep: Arc::new(SweepQueue::default()),
-            cache: Arc::new(BlockCache::new(0)),
-            counters: EngineCounters::default(),
-            work: WorkSignal::default(),
-        });
-        let pipeline = Pipeline::new(Arc::clone(&context), None, 0, i64::MIN);
-        let core = Core { context, trees: RwLock::default(), pipeline };
-        Ok(Self { core: Arc::new(core) })
+        let core = Arc::new(recovery::open(env, dir, options)?);
+        let engine = Self { _closer: Arc::new(Closer(Arc::clone(&core))), core };
+        if engine.options().background {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            engine.core.start((cores / 4).max(1))?;
+        }
+        Ok(engine)
     }
 
     /// A new empty tree, durable on return. Its first schema has version 1.
     pub fn create_tree(&self, schema: TreeSchema) -> Result<TreeId> {
-        let core = &self.core;
-        schema.validate()?;
-        let schemas = Schemas::new(Arc::new(schema))?;
-        let mut trees = core.trees.write();
-        let id = TreeId(trees.last_key_value().map_or(1, |(last, _)| last.0 + 1));
-        let active = core.pipeline.new_memtable();
-        let version = Arc::new(TreeVersion::default());
-        let state = TreeState::new(id, Arc::clone(&core.context), schemas, active, version);
-        trees.insert(id, Arc::new(state));
-        Ok(id)
+        self.core.create_tree(schema)
     }
 
     /// Adds the next version of a tree's schema, durable on return; rows may use it from now on.
     pub fn register_schema(&self, tree: TreeId, schema: TreeSchema) -> Result<()> {
-        schema.validate()?;
-        self.core.state(tree)?.add_schema(Arc::new(schema))
+        self.core.register_schema(tree, schema)
     }
 
     /// The tree with this number.
@@ -118,13 +123,14 @@ impl Engine {
     /// The tree is not needed by any snapshot taken from now on: it goes, files and all, with the
     /// last snapshot that is older.
     pub fn retire_tree(&self, tree: TreeId) -> Result<()> {
-        self.core.state(tree).map(drop)
+        self.core.retire_tree(tree)
     }
 
     /// Removes every tree that is not in `named`: on opening, once the catalog was read whole.
     pub fn sweep_trees(&self, named: &BTreeSet<TreeId>) -> Result<()> {
-        self.core.trees.write().retain(|tree, _| named.contains(tree));
-        Ok(())
+        let mut unnamed = self.trees();
+        unnamed.retain(|tree| !named.contains(tree));
+        self.core.drop_trees(&unnamed)
     }
 
     /// A snapshot of now.
@@ -165,7 +171,7 @@ impl Engine {
 
     /// Moves all memtables to level 0.
     pub fn flush(&self) -> Result<()> {
-        Ok(())
+        self.core.flush_all()
     }
 
     /// Merges all of a tree's files into its last level.
@@ -175,12 +181,12 @@ impl Engine {
 
     /// The background step that is due next.
     pub fn next_job(&self) -> Option<JobKind> {
-        None
+        self.core.next_job()
     }
 
     /// Does one background step; false if none is due.
     pub fn run_job(&self) -> Result<bool> {
-        Ok(false)
+        self.core.run_job()
     }
 
     /// Does background steps until none is due.
@@ -197,25 +203,12 @@ impl Engine {
     /// Ends background work, syncs and seals the log, and gives the lock back. Every call on any
     /// clone fails with `Closed` afterwards.
     pub fn close(&self) -> Result<()> {
-        self.core.pipeline.close();
-        Ok(())
+        self.core.close()
     }
 
     /// Shape and counters.
     pub fn describe(&self) -> Description {
-        let context = &self.core.context;
-        let trees = self.core.trees.read().values().map(|tree| describe_tree(tree)).collect();
-        let mut description = Description {
-            published: context.snapshots.published(),
-            snapshots: context.snapshots.len(),
-            oldest_snapshot: context.snapshots.oldest(),
-            trees,
-            counters: context.counters.read(),
-            ..Description::default()
-        };
-        let memtables = description.trees.iter().flat_map(|tree| &tree.memtables);
-        description.memtable_bytes = memtables.map(|memtable| memtable.bytes).sum();
-        description
+        describe(&self.core.context, &self.core.tree_states())
     }
 
     /// The options it was opened with.
@@ -225,43 +218,143 @@ impl Engine {
 }
 
 impl Core {
-    fn state(&self, tree: TreeId) -> Result<Arc<TreeState>> {
+    /// A core without trees.
+    pub(crate) fn new(
+        context: Arc<Context>,
+        pipeline: Pipeline,
+        versions: VersionSet,
+        lock: Box<dyn VfsLock>,
+    ) -> Self {
+        Self {
+            context,
+            trees: RwLock::default(),
+            registering: Mutex::default(),
+            retired: Mutex::default(),
+            pipeline,
+            versions,
+            workers: Workers::default(),
+            is_stopping: AtomicBool::new(false),
+            lock: Mutex::new(Some(lock)),
+        }
+    }
+
+    /// A tree that the manifest knows already.
+    pub(crate) fn add_tree(&self, state: Arc<TreeState>) {
+        self.versions.attach(Arc::clone(&state));
+        self.trees.write().insert(state.id(), state);
+    }
+
+    pub(crate) fn state(&self, tree: TreeId) -> Result<Arc<TreeState>> {
         let unknown = || Error::new(ErrorKind::NotFound, format!("there is no tree {tree}"));
         self.trees.read().get(&tree).cloned().ok_or_else(unknown)
     }
 
-    fn states(&self, trees: impl Iterator<Item = TreeId>) -> Result<Vec<Arc<TreeState>>> {
+    pub(crate) fn states(
+        &self,
+        trees: impl Iterator<Item = TreeId>,
+    ) -> Result<Vec<Arc<TreeState>>> {
         trees.map(|tree| self.state(tree)).collect()
     }
-}
 
-fn describe_tree(tree: &TreeState) -> TreeDescription {
-    let view = tree.read_view();
-    let memtable = |memtable: &Arc<crate::memtable::TreeMemtable>| MemtableDescription {
-        entries: memtable.len() as u64,
-        bytes: memtable.bytes() as u64,
-        frozen: memtable.is_frozen(),
-    };
-    let file = |file: &Arc<crate::version::LiveFile>| FileDescription {
-        id: file.id,
-        bytes: file.size,
-        rows: file.rows,
-        deletes: file.deletes,
-        groups: u64::from(file.groups),
-        min_seq: file.min_seq,
-        max_seq: file.max_seq,
-        smallest: file.smallest.to_vec(),
-        largest: file.largest.to_vec(),
-    };
-    let level = |files: &Vec<Arc<crate::version::LiveFile>>| LevelDescription {
-        bytes: files.iter().map(|file| file.size).sum(),
-        files: files.iter().map(file).collect(),
-    };
-    TreeDescription {
-        id: tree.id(),
-        schema_version: tree.schema().version,
-        memtables: view.memtables.iter().map(memtable).collect(),
-        levels: view.version.levels.iter().map(level).collect(),
+    /// All trees, ascending.
+    pub(crate) fn tree_states(&self) -> Vec<Arc<TreeState>> {
+        self.trees.read().values().cloned().collect()
+    }
+
+    fn create_tree(&self, schema: TreeSchema) -> Result<TreeId> {
+        let _one_at_a_time = self.registering.lock();
+        self.check_open()?;
+        schema.validate()?;
+        let schema = Arc::new(schema);
+        let schemas = Schemas::new(Arc::clone(&schema))?;
+        let id = TreeId(self.versions.read(|files| files.next_tree));
+        self.versions
+            .apply(VersionEdit { schemas: vec![(id, schema)], ..VersionEdit::default() })?;
+        let memtables = vec![Arc::new(self.pipeline.new_memtable())];
+        let version = Arc::new(TreeVersion::default());
+        let context = Arc::clone(&self.context);
+        self.add_tree(Arc::new(TreeState::new(id, context, schemas, memtables, version)));
+        Ok(id)
+    }
+
+    fn register_schema(&self, tree: TreeId, schema: TreeSchema) -> Result<()> {
+        let _one_at_a_time = self.registering.lock();
+        self.check_open()?;
+        schema.validate()?;
+        let schema = Arc::new(schema);
+        let state = self.state(tree)?;
+        // What cannot follow the tree's schemas must not reach the manifest.
+        state.schemas().with(Arc::clone(&schema))?;
+        let schemas = vec![(tree, Arc::clone(&schema))];
+        self.versions.apply(VersionEdit { schemas, ..VersionEdit::default() })?;
+        state.add_schema(schema)
+    }
+
+    fn retire_tree(&self, tree: TreeId) -> Result<()> {
+        self.state(tree)?;
+        self.retired.lock().insert(tree, self.context.snapshots.published());
+        self.context.work.notify();
+        Ok(())
+    }
+
+    /// Whether a retired tree waits for a snapshot to go.
+    pub(crate) fn has_retired(&self) -> bool {
+        !self.retired.lock().is_empty()
+    }
+
+    /// The retired trees that no snapshot can see any more.
+    pub(crate) fn retired_now(&self) -> Vec<TreeId> {
+        let oldest = self.context.snapshots.oldest().unwrap_or(SeqNo::MAX);
+        let retired = self.retired.lock();
+        retired.iter().filter(|(_, seq)| oldest >= **seq).map(|(tree, _)| *tree).collect()
+    }
+
+    /// Takes the trees out of the manifest; their files go with their last readers.
+    pub(crate) fn drop_trees(&self, dropped: &[TreeId]) -> Result<()> {
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        let edit = VersionEdit { dropped_trees: dropped.to_vec(), ..VersionEdit::default() };
+        self.versions.apply(edit)?;
+        let (mut trees, mut retired) = (self.trees.write(), self.retired.lock());
+        for tree in dropped {
+            trees.remove(tree);
+            retired.remove(tree);
+        }
+        Ok(())
+    }
+
+    /// Places the files of a bulk commit whose edit a crash has cut off.
+    pub(crate) fn redo_bulk(&self, seq: SeqNo, segment: u64, files: &[BulkFile]) -> Result<()> {
+        let _ = (segment, files);
+        Err(Error::new(ErrorKind::Unsupported, format!("bulk commit {seq} cannot be redone yet")))
+    }
+
+    fn check_open(&self) -> Result<()> {
+        self.context.health.check()?;
+        if self.is_stopping() {
+            return Err(Error::new(ErrorKind::Closed, "the database is closed"));
+        }
+        Ok(())
+    }
+
+    /// Whether the engine's threads must end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    fn close(&self) -> Result<()> {
+        if self.is_stopping.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.context.work.notify();
+        self.join();
+        let sealed = self.pipeline.close().and_then(|seal| match seal {
+            Some(seal) => self.versions.seal(seal),
+            None => Ok(()),
+        });
+        self.lock.lock().take();
+        sealed
     }
 }
 

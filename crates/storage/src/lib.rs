@@ -6,11 +6,13 @@ mod compaction;
 mod describe;
 mod engine;
 mod error;
+mod jobs;
 mod key;
 mod memtable;
 mod options;
 #[allow(dead_code, unused_imports, reason = "scans and compaction are being built upon it")]
 mod read;
+mod recovery;
 mod snapshot;
 #[allow(dead_code, unused_imports, reason = "reads and compaction are being built upon it")]
 mod sstable;

@@ -141,10 +141,11 @@ impl TreeState {
         id: TreeId,
         context: Arc<Context>,
         schemas: Schemas,
-        active: TreeMemtable,
+        memtables: Vec<Arc<TreeMemtable>>,
         version: Arc<TreeVersion>,
     ) -> Self {
-        let view = ReadView { memtables: vec![Arc::new(active)], version };
+        debug_assert!(memtables.first().is_some_and(|active| !active.is_frozen()));
+        let view = ReadView { memtables, version };
         Self { id, context, schemas: RwLock::new(schemas), view: RwLock::new(Arc::new(view)) }
     }
 

@@ -12,7 +12,7 @@ mod btree;
 mod skiplist;
 
 use std::ops::{Bound, ControlFlow};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use crate::options::MemtableKind;
 use crate::{OpKind, SeqNo};
@@ -70,6 +70,9 @@ pub(crate) struct TreeMemtable {
     first_segment: AtomicU64,
     /// Every entry is at or below this number; `u64::MAX` while it is active.
     frozen_at: AtomicU64,
+    /// The commit times of its entries.
+    min_micros: AtomicI64,
+    max_micros: AtomicI64,
 }
 
 impl TreeMemtable {
@@ -90,6 +93,8 @@ impl TreeMemtable {
             pins: AtomicUsize::new(0),
             first_segment: AtomicU64::new(u64::MAX),
             frozen_at: AtomicU64::new(u64::MAX),
+            min_micros: AtomicI64::new(i64::MAX),
+            max_micros: AtomicI64::new(i64::MIN),
         }
     }
 
@@ -172,9 +177,11 @@ impl TreeMemtable {
     }
 
     /// A batch that was numbered will insert here; under the commit lock. `segment` holds its
-    /// record.
-    pub(crate) fn pin(&self, segment: u64) {
+    /// record, `micros` is its time.
+    pub(crate) fn pin(&self, segment: u64, micros: i64) {
         debug_assert!(!self.is_frozen(), "a frozen memtable takes no batch");
+        self.min_micros.fetch_min(micros, Ordering::Relaxed);
+        self.max_micros.fetch_max(micros, Ordering::Relaxed);
         self.first_segment.fetch_min(segment, Ordering::Relaxed);
         self.pins.fetch_add(1, Ordering::AcqRel);
     }
@@ -192,6 +199,11 @@ impl TreeMemtable {
     /// The log segment that holds its first entry; `u64::MAX` while nothing was put here.
     pub(crate) fn first_segment(&self) -> u64 {
         self.first_segment.load(Ordering::Relaxed)
+    }
+
+    /// The least and greatest commit time of its entries.
+    pub(crate) fn commit_micros(&self) -> (i64, i64) {
+        (self.min_micros.load(Ordering::Relaxed), self.max_micros.load(Ordering::Relaxed))
     }
 
     /// No batch above `seq` will pin it; under the commit lock.

@@ -148,10 +148,11 @@ fn readers_find_every_finished_insert_while_others_insert() {
 #[test]
 fn frozen_memtable_keeps_its_pins_until_inserts_end() {
     let memtable = TreeMemtable::new(1, MemtableKind::SkipList);
-    memtable.pin(7);
-    memtable.pin(8);
+    memtable.pin(7, 100);
+    memtable.pin(8, 200);
     memtable.freeze(2);
     assert_eq!((memtable.first_segment(), memtable.frozen_at()), (7, 2));
+    assert_eq!(memtable.commit_micros(), (100, 200));
     assert!(memtable.is_pinned());
     assert!(!memtable.unpin());
     assert!(memtable.unpin());

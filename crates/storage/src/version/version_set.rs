@@ -93,8 +93,7 @@ impl VersionSet {
         let mut edit = make(&inner.files)?;
         edit.promise = Some(self.context.promise());
         edit.next_file = Some(self.next_file.load(Ordering::Relaxed));
-        let gone = |(tree, _): &(TreeId, _)| !inner.files.trees.contains_key(tree);
-        if let Some((tree, _)) = edit.flushed.iter().find(|flushed| gone(flushed)) {
+        if let Some(tree) = gone_tree(&inner.files, &edit) {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no tree {tree}")));
         }
         let prepared = inner.files.prepare(&edit, &self.context.sweep).map_err(Error::internal)?;
@@ -201,6 +200,15 @@ impl VersionSet {
     pub(crate) fn manifest_number(&self) -> u64 {
         self.inner.lock().manifest.number()
     }
+}
+
+/// A tree that `edit` is about and that was dropped.
+fn gone_tree(files: &FileSet, edit: &VersionEdit) -> Option<TreeId> {
+    let flushed = edit.flushed.iter().chain(&edit.floors).map(|(tree, _)| *tree);
+    let moved = edit.removed.iter().map(|file| file.tree);
+    let moved = moved.chain(edit.added.iter().map(|file| file.tree));
+    let mut named = flushed.chain(moved).chain(edit.dropped_trees.iter().copied());
+    named.find(|tree| !files.trees.contains_key(tree))
 }
 
 /// A manifest that holds `files` alone, durable and current.

@@ -17,7 +17,6 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -49,17 +48,13 @@ pub(crate) struct Pipeline {
     publication: Mutex<Publication>,
     /// Told when the published number moved, a sync ended, or the database was poisoned.
     progress: Condvar,
-    /// Why nothing can be written until the database is opened again.
-    poison: OnceLock<Error>,
     next_memtable: AtomicU64,
 }
 
 /// What the commit lock protects.
 #[derive(Debug)]
 pub(crate) struct CommitState {
-    /// None until the log stands: then commits live in memory only.
-    wal: Option<WalWriter>,
-    last_seq: SeqNo,
+    wal: WalWriter,
     last_micros: i64,
     index: CommitIndex,
     /// The last commit that changed a tree's schema.
@@ -79,6 +74,9 @@ struct Publication {
     is_syncing: bool,
     /// Commits not yet synced, and the monotonic time at which the first was placed.
     unsynced_since: Option<Duration>,
+    /// The log fell quiet if no commit follows this one, placed at this monotonic time, for a
+    /// while: then a promise is due (RULES.md 3). None once it was written.
+    quiet: Option<(SeqNo, Duration)>,
     waiters: usize,
 }
 
@@ -116,25 +114,27 @@ impl Drop for Pins {
 }
 
 impl Pipeline {
-    /// A pipeline whose last commit, published, is that of `wal`.
+    /// A pipeline whose last commit, published, is that of `wal`. Memtables get numbers from
+    /// `next_memtable` on.
     pub(crate) fn new(
         context: Arc<Context>,
-        wal: Option<WalWriter>,
-        last_seq: SeqNo,
+        wal: WalWriter,
         last_micros: i64,
+        next_memtable: u64,
     ) -> Self {
+        let last_seq = wal.last_seq();
         let index_bytes = context.options.memory_bytes / 8;
         let publication = Publication {
             slots: VecDeque::new(),
             first: last_seq + 1,
-            synced: wal.as_ref().map(|wal| wal.promise().position).unwrap_or_default(),
+            synced: wal.promise().position,
             is_syncing: false,
             unsynced_since: None,
+            quiet: None,
             waiters: 0,
         };
         let state = CommitState {
             wal,
-            last_seq,
             last_micros,
             index: CommitIndex::new(last_seq, index_bytes),
             epochs: HashMap::new(),
@@ -146,8 +146,7 @@ impl Pipeline {
             commit: Mutex::new(state),
             publication: Mutex::new(publication),
             progress: Condvar::new(),
-            poison: OnceLock::new(),
-            next_memtable: AtomicU64::new(1),
+            next_memtable: AtomicU64::new(next_memtable),
         }
     }
 
@@ -160,9 +159,7 @@ impl Pipeline {
     ) -> Result<SeqNo> {
         let keys = CommitKeys::of(&batch);
         let placed = RECORD.with_borrow_mut(|record| {
-            if self.commit.lock().wal.is_some() {
-                record.encode(&batch, &[])?;
-            }
+            record.encode(&batch, &[])?;
             let placed = self.place(trees, &batch, keys, record, durability);
             if record.len() > RECORD_BYTES_KEPT {
                 *record = CommitRecord::new();
@@ -206,21 +203,17 @@ impl Pipeline {
         record: &mut CommitRecord,
         durability: Durability,
     ) -> Result<Placed> {
-        let seq = state.last_seq + 1;
+        let seq = state.wal.last_seq() + 1;
         // Commit times ascend strictly, so that a moment names one number (RULES.md 25).
         let micros = self.context.env.clock.now_micros().max(state.last_micros.saturating_add(1));
-        let position = match &mut state.wal {
-            Some(wal) => wal.append(seq, micros, record).inspect_err(|error| {
-                if error.kind() != ErrorKind::DiskFull {
-                    self.poison(error);
-                }
-            })?,
-            None => WalPosition::default(),
-        };
-        state.last_seq = seq;
+        let position = state.wal.append(seq, micros, record).inspect_err(|error| {
+            if error.kind() != ErrorKind::DiskFull {
+                self.poison(error);
+            }
+        })?;
         state.last_micros = micros;
         EngineCounters::add(&self.context.counters.wal_bytes, record.len() as u64);
-        let pin = |tree| self.pin(tree, position.segment, seq);
+        let pin = |tree: &Arc<TreeState>| self.pin(tree, position.segment, seq, micros);
         let memtables = trees.iter().map(pin).collect();
         let snapshots = &self.context.snapshots;
         state.index.insert(seq, keys, bulk);
@@ -237,13 +230,13 @@ impl Pipeline {
 
     /// The tree's active memtable, a fresh one if the last was full; it waits for the inserts of
     /// commit `seq`.
-    fn pin(&self, tree: &Arc<TreeState>, segment: u64, seq: SeqNo) -> Arc<TreeMemtable> {
+    fn pin(&self, tree: &TreeState, segment: u64, seq: SeqNo, micros: i64) -> Arc<TreeMemtable> {
         let mut active = tree.active();
         if active.bytes() >= self.context.options.memtable_bytes {
             self.freeze(tree, &active, seq - 1);
             active = tree.active();
         }
-        active.pin(segment);
+        active.pin(segment, micros);
         active
     }
 
@@ -267,9 +260,56 @@ impl Pipeline {
         debug_assert_eq!(publication.first + publication.slots.len() as u64, seq);
         let slot = Slot { is_inserted: false, durable_at: is_full.then_some(position) };
         publication.slots.push_back(slot);
-        if durability == Durability::Normal && publication.unsynced_since.is_none() {
-            publication.unsynced_since = Some(self.context.env.clock.monotonic());
+        let is_unsynced = durability == Durability::Normal && publication.unsynced_since.is_none();
+        if is_unsynced || publication.quiet.is_none() {
+            let now = self.context.env.clock.monotonic();
+            publication.quiet.get_or_insert((seq, now));
+            if is_unsynced {
+                publication.unsynced_since = Some(now);
+            }
+            drop(publication);
             self.context.work.notify();
+        }
+    }
+
+    /// How long until the log's next step is due; none if none will be without another commit.
+    pub(crate) fn time_to_step(&self) -> Option<Duration> {
+        let publication = self.publication.lock();
+        let quiet = publication.quiet.map(|(_, since)| since);
+        let since = [publication.unsynced_since, quiet].into_iter().flatten().min()?;
+        let now = self.context.env.clock.monotonic();
+        Some((since + NORMAL_SYNC_INTERVAL).saturating_sub(now))
+    }
+
+    /// One step of the log's upkeep: syncs what has waited long enough, or writes a promise if no
+    /// commit has come for a while.
+    pub(crate) fn step_log(&self) -> Result<()> {
+        let now = self.context.env.clock.monotonic();
+        let is_old = |since: Duration| now.saturating_sub(since) >= NORMAL_SYNC_INTERVAL;
+        let mut publication = self.publication.lock();
+        if publication.unsynced_since.is_some_and(is_old) {
+            drop(publication);
+            return self.sync().map(drop);
+        }
+        let Some((seq, _)) = publication.quiet.filter(|(_, since)| is_old(*since)) else {
+            return Ok(());
+        };
+        let last_seq = publication.first + publication.slots.len() as u64 - 1;
+        publication.quiet = (last_seq > seq).then_some((last_seq, now));
+        let is_quiet = publication.quiet.is_none();
+        drop(publication);
+        if !is_quiet {
+            return Ok(());
+        }
+        let mut state = self.lock()?;
+        match state.wal.write_promise() {
+            Ok(_) => Ok(()),
+            // The next commit will meet the full disk, and say so to somebody.
+            Err(error) if error.kind() == ErrorKind::DiskFull => Ok(()),
+            Err(error) => {
+                self.poison(&error);
+                Err(error)
+            }
         }
     }
 
@@ -326,14 +366,19 @@ impl Pipeline {
         publication.is_syncing = true;
         publication.unsynced_since = None;
         let synced = MutexGuard::unlocked(publication, || {
-            let handle = self.commit.lock().wal.as_ref().map(WalWriter::sync_handle);
-            handle.map_or(Ok(Promise::default()), |handle| handle.sync())
+            let handle = self.commit.lock().wal.sync_handle();
+            handle.sync()
         });
         publication.is_syncing = false;
         let synced = match synced {
             Ok(promise) => {
                 EngineCounters::add(&self.context.counters.wal_syncs, 1);
                 publication.synced = publication.synced.max(promise.position);
+                let mut synced = self.context.synced.lock();
+                if promise.position > synced.position {
+                    *synced = promise;
+                }
+                drop(synced);
                 self.advance(publication);
                 Ok(promise)
             }
@@ -373,9 +418,45 @@ impl Pipeline {
         self.context.snapshots.write_snapshot()
     }
 
-    /// No commit is taken any more.
-    pub(crate) fn close(&self) {
-        self.commit.lock().is_closed = true;
+    /// No commit is taken any more. Waits for those under way, then syncs and seals the log; none
+    /// if it was closed before.
+    pub(crate) fn close(&self) -> Result<Option<Promise>> {
+        let mut state = self.commit.lock();
+        if std::mem::replace(&mut state.is_closed, true) {
+            return Ok(None);
+        }
+        let last_seq = state.wal.last_seq();
+        drop(state);
+        self.check_poison()?;
+        self.wait_published(last_seq)?;
+        let sealed = self.commit.lock().wal.seal();
+        sealed.map(Some).inspect_err(|error| self.poison(error))
+    }
+
+    /// The last number drawn.
+    pub(crate) fn last_seq(&self) -> SeqNo {
+        self.commit.lock().wal.last_seq()
+    }
+
+    /// Freezes the active memtable of each of `trees` that holds anything.
+    pub(crate) fn freeze_all(&self, trees: &[Arc<TreeState>]) -> Result<()> {
+        let state = self.lock()?;
+        for tree in trees {
+            let active = tree.active();
+            if !active.is_empty() || active.is_pinned() {
+                self.freeze(tree, &active, state.wal.last_seq());
+            }
+        }
+        Ok(())
+    }
+
+    /// The first segment that replay would need, given that no memtable but those of `trees`
+    /// holds entries that are in no file.
+    pub(crate) fn first_segment_needed(&self, trees: &[Arc<TreeState>]) -> u64 {
+        let state = self.commit.lock();
+        let views = trees.iter().map(|tree| tree.read_view());
+        let held = views.flat_map(|view| view.memtables.clone()).map(|m| m.first_segment()).min();
+        state.wal.promise().position.segment.min(held.unwrap_or(u64::MAX))
     }
 
     /// The commit lock, unless nothing can be written any more.
@@ -395,8 +476,7 @@ impl Pipeline {
 
     /// Who waits has looked for poison under the lock of `publication` before falling asleep.
     fn poison_holding(&self, _publication: &mut Publication, cause: &Error) {
-        let message = format!("writing ended with an earlier error, open again: {cause}");
-        if self.poison.set(Error::new(ErrorKind::Closed, message)).is_ok() {
+        if self.context.health.poison(cause) {
             self.context.work.notify();
         }
         self.progress.notify_all();
@@ -404,7 +484,7 @@ impl Pipeline {
 
     /// Fails if the database is poisoned.
     pub(crate) fn check_poison(&self) -> Result<()> {
-        self.poison.get().map_or(Ok(()), |error| Err(error.clone()))
+        self.context.health.check()
     }
 }
 

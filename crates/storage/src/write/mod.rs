@@ -3,3 +3,4 @@
 pub(crate) mod bulk;
 pub(crate) mod commit;
 pub(crate) mod commit_index;
+pub(crate) mod flush;
