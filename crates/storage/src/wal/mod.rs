@@ -16,6 +16,7 @@
 //!    the predecessor was synced. After every opening a new segment begins; nothing is ever
 //!    appended to a segment that another process began, and none is recycled.
 
+pub(crate) mod dump;
 pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod writer;
@@ -29,7 +30,8 @@ use std::path::{Path, PathBuf};
 use crate::vfs::Vfs;
 use crate::{Error, Result, SeqNo};
 
-pub(crate) use reader::{DumpEntry, DumpItem, ReplayEnd, ReplayStart, dump, replay};
+pub(crate) use dump::{DumpEntry, DumpItem, dump};
+pub(crate) use reader::{ReplayEnd, ReplayStart, replay};
 pub(crate) use record::{
     BulkFile, CommitPayload, CommitRecord, Record, RecordHeader, RecordKind, SegmentHeader,
 };

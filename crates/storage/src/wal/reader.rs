@@ -354,10 +354,10 @@ impl Replay<'_> {
 }
 
 /// A segment being read, through a window that is reused.
-struct SegmentFile {
+pub(super) struct SegmentFile {
     path: PathBuf,
     file: Arc<dyn VfsFile>,
-    len: u64,
+    pub(super) len: u64,
     window: Vec<u8>,
     /// Where the window begins.
     base: u64,
@@ -368,7 +368,7 @@ impl SegmentFile {
         Self::open_path(vfs, segment_path(dir, number))
     }
 
-    fn open_path(vfs: &dyn Vfs, path: PathBuf) -> Result<Self> {
+    pub(super) fn open_path(vfs: &dyn Vfs, path: PathBuf) -> Result<Self> {
         let file =
             vfs.open(&path, OpenMode::Read).map_err(|error| Error::io(&path, "open", error))?;
         let len = file.len().map_err(|error| Error::io(&path, "measure", error))?;
@@ -376,7 +376,7 @@ impl SegmentFile {
     }
 
     /// `count` bytes from `offset`, all within the file.
-    fn bytes(&mut self, offset: u64, count: usize) -> Result<&[u8]> {
+    pub(super) fn bytes(&mut self, offset: u64, count: usize) -> Result<&[u8]> {
         debug_assert!(offset + count as u64 <= self.len, "bounded by the caller");
         let within = offset.checked_sub(self.base).map(to_usize);
         let hit = within.is_some_and(|start| start + count <= self.window.len());
@@ -424,7 +424,7 @@ impl SegmentFile {
     }
 
     /// The header of the record at `at` if that and its payload are valid and end by `limit`.
-    fn check_record(
+    pub(super) fn check_record(
         &mut self,
         uuid: u128,
         at: WalPosition,
@@ -449,7 +449,7 @@ impl SegmentFile {
         Ok(header.check_payload(payload).map(|()| header))
     }
 
-    fn payload(&mut self, at: WalPosition, header: &RecordHeader) -> Result<&[u8]> {
+    pub(super) fn payload(&mut self, at: WalPosition, header: &RecordHeader) -> Result<&[u8]> {
         self.bytes(at.offset + RECORD_HEADER_BYTES as u64, header.payload_len as usize)
     }
 
@@ -487,114 +487,4 @@ impl SegmentFile {
 
 fn to_usize(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-/// What stands at an offset of a segment, for inspection.
-#[derive(Clone, Debug)]
-pub(crate) struct DumpEntry {
-    pub(crate) offset: u64,
-    pub(crate) what: DumpItem,
-}
-
-/// See [`DumpEntry`].
-#[derive(Clone, Debug)]
-pub(crate) enum DumpItem {
-    Segment(SegmentHeader),
-    Record {
-        header: RecordHeader,
-        payload: Vec<u8>,
-    },
-    /// Bytes that are no record, up to the next one or the end.
-    Damage {
-        why: String,
-        bytes: u64,
-    },
-}
-
-/// Everything in one segment file, damage included; reads nothing else of the database. Without
-/// a good header nothing more can be told.
-pub(crate) fn dump(env: &Env, path: &Path) -> Result<Dump> {
-    let file = SegmentFile::open_path(&*env.vfs, path.to_path_buf())?;
-    Ok(Dump { file, place: DumpPlace::Header })
-}
-
-/// See [`dump`].
-pub(crate) struct Dump {
-    file: SegmentFile,
-    place: DumpPlace,
-}
-
-enum DumpPlace {
-    Header,
-    Record { uuid: u128, at: WalPosition },
-    End,
-}
-
-impl Dump {
-    fn entry(&mut self) -> Result<Option<DumpEntry>> {
-        match self.place {
-            DumpPlace::Header => self.header().map(Some),
-            DumpPlace::Record { uuid, at } if at.offset < self.file.len => {
-                self.record(uuid, at).map(Some)
-            }
-            DumpPlace::Record { .. } | DumpPlace::End => Ok(None),
-        }
-    }
-
-    fn header(&mut self) -> Result<DumpEntry> {
-        // The header says which database it is; without it no record can be checked.
-        self.place = DumpPlace::End;
-        let decoded = if self.file.len < SEGMENT_HEADER_BYTES as u64 {
-            Err(Damage::Cut { needed: SEGMENT_HEADER_BYTES as u64, left: self.file.len })
-        } else {
-            let bytes = self.file.bytes(0, SEGMENT_HEADER_BYTES)?;
-            SegmentHeader::decode(bytes.try_into().expect("that many were asked for"))
-        };
-        let what = match decoded {
-            Ok(header) => {
-                let at = WalPosition::new(header.segment, SEGMENT_HEADER_BYTES as u64);
-                self.place = DumpPlace::Record { uuid: header.uuid, at };
-                DumpItem::Segment(header)
-            }
-            Err(damage) => DumpItem::Damage { why: damage.to_string(), bytes: self.file.len },
-        };
-        Ok(DumpEntry { offset: 0, what })
-    }
-
-    fn record(&mut self, uuid: u128, at: WalPosition) -> Result<DumpEntry> {
-        let len = self.file.len;
-        let (what, bytes) = match self.file.check_record(uuid, at, len)? {
-            Ok(header) => {
-                let payload = self.file.payload(at, &header)?.to_vec();
-                (DumpItem::Record { header, payload }, header.record_len())
-            }
-            Err(damage) => {
-                let mut next = at.offset + 8;
-                while next < len {
-                    let there = WalPosition::new(at.segment, next);
-                    if self.file.check_record(uuid, there, len)?.is_ok() {
-                        break;
-                    }
-                    next += 8;
-                }
-                let bytes = next.min(len) - at.offset;
-                (DumpItem::Damage { why: damage.to_string(), bytes }, bytes)
-            }
-        };
-        let at_next = WalPosition::new(at.segment, at.offset + bytes);
-        self.place = DumpPlace::Record { uuid, at: at_next };
-        Ok(DumpEntry { offset: at.offset, what })
-    }
-}
-
-impl Iterator for Dump {
-    type Item = Result<DumpEntry>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let entry = self.entry();
-        if entry.is_err() {
-            self.place = DumpPlace::End;
-        }
-        entry.transpose()
-    }
 }
