@@ -1,0 +1,632 @@
+//! An opened chunk: every question a reader asks, answered by the encoding that holds the values.
+//!
+//! ```text
+//! u8 encoding | u8 1 if nulls follow | u16 0 | u32 rows | u32 nulls | u32 0
+//! validity, one bit a row, padded to 8 (only if some rows are null and some are not)
+//! body of the encoding (none if all rows are null)
+//! ```
+//!
+//! Opening checks lengths, widths, offsets and positions, in time proportional to the number of
+//! vectors. What would take a look at every value (codes within the dictionary, ends in order,
+//! text in UTF-8) is checked where the value is read.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use arrow_array::{ArrayRef, UInt32Array};
+use arrow_buffer::{
+    ArrowNativeType, BooleanBuffer, BooleanBufferBuilder, Buffer, IntervalMonthDayNano, NullBuffer,
+};
+use arrow_schema::DataType;
+
+use super::alp::{Alp, Float, FloatInterval};
+use super::bits::{VECTOR, test_all};
+use super::constant::Constant;
+use super::cursor::Cursor;
+use super::dictionary::{Dictionary, partition_point};
+use super::kind::{IntFill, Kind, Place, bytes_array, fixed_array, ints_array, slice_nulls};
+use super::nested::Nested;
+use super::packed::{IntBlock, Unpacked};
+use super::strings::{STORE_PLAIN, STORE_SYMBOLS, Strings};
+use super::symbols::SymbolTables;
+use super::{CHUNK_RAW_BYTES_MAX, CompareOp, Encoding};
+use crate::{Error, Result, RowBuffer, Value, ValueRef};
+
+/// The bytes in front of validity and body.
+pub(super) const HEADER_BYTES: usize = 16;
+
+/// A chunk and the means to read it.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    data_type: DataType,
+    kind: Kind,
+    rows: usize,
+    encoding: Encoding,
+    nulls: Option<NullBuffer>,
+    null_count: usize,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    /// All rows are null.
+    Empty,
+    Constant(Constant),
+    Ints(IntBlock),
+    Bits(BooleanBuffer),
+    Fixed(Buffer),
+    Alp(Alp),
+    Strings(Strings),
+    Dictionary(Dictionary),
+    Nested(Nested),
+}
+
+impl Chunk {
+    /// Opens `rows` values of `data_type` over `bytes`, which are aligned to eight.
+    pub(super) fn open(
+        bytes: Buffer,
+        data_type: &DataType,
+        rows: usize,
+        tables: &SymbolTables,
+    ) -> Result<Self> {
+        let kind = Kind::of(data_type)?;
+        if rows.checked_mul(kind.value_bytes()).is_none_or(|raw| raw > CHUNK_RAW_BYTES_MAX) {
+            return Err(Error::corrupt(format!("column chunk of {rows} rows of type {data_type}")));
+        }
+        let mut cursor = Cursor::new(bytes);
+        let header = cursor.take(HEADER_BYTES)?;
+        let (encoding, flag, stored_rows, null_count) = match header.as_slice() {
+            &[encoding, flag @ (0 | 1), 0, 0, r0, r1, r2, r3, n0, n1, n2, n3, 0, 0, 0, 0] => (
+                Encoding::from_number(encoding)?,
+                flag,
+                u32::from_le_bytes([r0, r1, r2, r3]),
+                u32::from_le_bytes([n0, n1, n2, n3]),
+            ),
+            other => return Err(Error::corrupt(format!("head of a column chunk: {other:?}"))),
+        };
+        let null_count = null_count as usize;
+        if stored_rows as usize != rows {
+            return Err(Error::corrupt(format!(
+                "column chunk of {stored_rows} rows where {rows} are expected"
+            )));
+        }
+        if null_count > rows || (flag == 1) != (0 < null_count && null_count < rows) {
+            return Err(Error::corrupt(format!(
+                "column chunk of {rows} rows with {null_count} nulls and flag {flag}"
+            )));
+        }
+        let nulls = match flag {
+            1 => {
+                let bits = cursor.take_array::<u64>(rows.div_ceil(64))?;
+                let nulls = NullBuffer::new(BooleanBuffer::new(bits, 0, rows));
+                if nulls.null_count() != null_count {
+                    return Err(Error::corrupt(format!(
+                        "{} null bits in a chunk of {null_count} nulls",
+                        nulls.null_count()
+                    )));
+                }
+                Some(nulls)
+            }
+            _ => None,
+        };
+        let body = match encoding {
+            Encoding::Constant if null_count == rows => Body::Empty,
+            _ if null_count == rows => {
+                return Err(Error::corrupt(format!("{encoding:?} chunk of nulls only")));
+            }
+            _ => Body::open(encoding, kind, data_type, rows, &mut cursor, tables)?,
+        };
+        cursor.finish()?;
+        Ok(Self { data_type: data_type.clone(), kind, rows, encoding, nulls, null_count, body })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    pub(super) fn null_count(&self) -> usize {
+        self.null_count
+    }
+
+    pub(super) fn data_type(&self) -> &DataType {
+        &self.data_type
+    }
+
+    #[inline]
+    pub(super) fn is_null(&self, row: usize) -> bool {
+        match &self.nulls {
+            Some(nulls) => nulls.is_null(row),
+            None => self.null_count > 0,
+        }
+    }
+
+    pub(super) fn table_names(&self, names: &mut Vec<u64>) {
+        match &self.body {
+            Body::Strings(strings) => names.extend(strings.table_name()),
+            Body::Dictionary(dictionary) => names.extend(dictionary.table_name()),
+            Body::Nested(nested) => nested.table_names(names),
+            _ => {}
+        }
+    }
+
+    pub(super) fn value(&self, row: usize, out: &mut RowBuffer) -> Result<()> {
+        if row >= self.rows {
+            return Err(self.past_end(row));
+        }
+        if self.is_null(row) {
+            out.push(ValueRef::Null);
+            return Ok(());
+        }
+        match &self.body {
+            Body::Ints(ints) => out.push(self.kind.int_value(ints.get(row))),
+            Body::Dictionary(dictionary) => {
+                return dictionary.with(row, |bytes| push_bytes(self.kind, bytes, out))?;
+            }
+            Body::Strings(strings) => {
+                return strings.with(row, |bytes| push_bytes(self.kind, bytes, out))?;
+            }
+            Body::Nested(nested) => {
+                let one = nested.decode(&self.data_type, row..row + 1, None)?;
+                out.push(ValueRef::Nested(&one));
+            }
+            _ => out.push(self.simple_value(row)),
+        }
+        Ok(())
+    }
+
+    /// The value of a row that is not null, where it needs no checking and no memory.
+    fn simple_value(&self, row: usize) -> ValueRef<'_> {
+        match &self.body {
+            Body::Constant(constant) => constant.value(),
+            Body::Ints(ints) => self.kind.int_value(ints.get(row)),
+            Body::Bits(bits) => ValueRef::Boolean(bits.value(row)),
+            Body::Alp(alp) => ValueRef::Float(match self.kind {
+                Kind::Float32 => alp.get::<f32>(row).into(),
+                _ => alp.get::<f64>(row),
+            }),
+            Body::Fixed(values) => fixed_value(self.kind, values, row),
+            Body::Empty | Body::Strings(_) | Body::Dictionary(_) | Body::Nested(_) => {
+                ValueRef::Null
+            }
+        }
+    }
+
+    pub(super) fn decode(&self, range: Range<usize>) -> Result<ArrayRef> {
+        if range.start > range.end || range.end > self.rows {
+            return Err(Error::invalid(format!(
+                "rows {range:?} of a column chunk of {}",
+                self.rows
+            )));
+        }
+        let len = range.len();
+        let nulls = slice_nulls(self.nulls.as_ref(), range.start, len);
+        match &self.body {
+            Body::Empty => Ok(arrow_array::new_null_array(&self.data_type, len)),
+            Body::Constant(constant) => constant.decode(&self.data_type, len, nulls),
+            Body::Ints(ints) => {
+                ints_array(self.kind, &self.data_type, len, nulls, Extend { ints, range })
+            }
+            Body::Bits(bits) => {
+                fixed_array(&self.data_type, len, bits.slice(range.start, len).sliced(), nulls)
+            }
+            Body::Alp(alp) => {
+                let values = match self.kind {
+                    Kind::Float32 => Buffer::from_vec(alp.decode::<f32>(range)),
+                    _ => Buffer::from_vec(alp.decode::<f64>(range)),
+                };
+                fixed_array(&self.data_type, len, values, nulls)
+            }
+            Body::Fixed(values) => {
+                let width = self.kind.value_bytes();
+                fixed_array(
+                    &self.data_type,
+                    len,
+                    values.slice_with_length(range.start * width, len * width),
+                    nulls,
+                )
+            }
+            Body::Strings(strings) => {
+                let (offsets, bytes) = strings.contiguous(range)?;
+                bytes_array(self.kind, offsets, bytes, nulls)
+            }
+            Body::Dictionary(dictionary) => dictionary.decode(self.kind, range, nulls),
+            Body::Nested(nested) => nested.decode(&self.data_type, range, nulls),
+        }
+    }
+
+    pub(super) fn take(&self, indices: &[u32]) -> Result<ArrayRef> {
+        if let Some(&index) = indices.iter().find(|&&index| index as usize >= self.rows) {
+            return Err(self.past_end(index as usize));
+        }
+        let len = indices.len();
+        let nulls = self.nulls.as_ref().map(|nulls| {
+            let mut bits = BooleanBufferBuilder::new(len);
+            indices.iter().for_each(|&index| bits.append(nulls.is_valid(index as usize)));
+            NullBuffer::new(bits.finish())
+        });
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        match &self.body {
+            Body::Empty => Ok(arrow_array::new_null_array(&self.data_type, len)),
+            Body::Constant(constant) => constant.decode(&self.data_type, len, nulls),
+            Body::Ints(ints) => {
+                ints_array(self.kind, &self.data_type, len, nulls, Gather { ints, indices })
+            }
+            Body::Alp(alp) => {
+                let values = match self.kind {
+                    Kind::Float32 => Buffer::from_vec(alp.take::<f32>(indices)),
+                    _ => Buffer::from_vec(alp.take::<f64>(indices)),
+                };
+                fixed_array(&self.data_type, len, values, nulls)
+            }
+            Body::Strings(strings) if len < self.rows / 4 => {
+                let (offsets, bytes) = strings.gather(indices)?;
+                bytes_array(self.kind, offsets, bytes, nulls)
+            }
+            Body::Dictionary(dictionary) => dictionary.take(self.kind, indices, nulls),
+            Body::Bits(_) | Body::Fixed(_) | Body::Strings(_) | Body::Nested(_) => {
+                // Plain values are decoded by looking at them; of nested ones only the span is.
+                let (Some(first), Some(last)) = (indices.iter().min(), indices.iter().max()) else {
+                    return self.decode(0..0);
+                };
+                let span = self.decode(*first as usize..*last as usize + 1)?;
+                let indices: UInt32Array =
+                    indices.iter().map(|index| index - first).collect::<Vec<_>>().into();
+                Ok(arrow_select::take::take(&span, &indices, None)?)
+            }
+        }
+    }
+
+    pub(super) fn compare(&self, row: usize, value: &ValueRef<'_>) -> Ordering {
+        match (self.is_null(row), value.is_null()) {
+            (true, true) => return Ordering::Equal,
+            (true, false) => return Ordering::Less,
+            (false, true) => return Ordering::Greater,
+            (false, false) => {}
+        }
+        match (&self.body, bytes_of(self.kind, value)) {
+            (Body::Ints(ints), _) => match self.kind.place(value) {
+                Some(Place::At(number)) => ints.get(row).cmp(&number),
+                Some(Place::BelowAll) => Ordering::Greater,
+                Some(Place::AboveAll) => Ordering::Less,
+                None => self.simple_value(row).compare(value),
+            },
+            (Body::Dictionary(dictionary), Some(bytes)) => dictionary.compare(row, bytes),
+            (Body::Strings(strings), Some(bytes)) => strings.compare(row, bytes),
+            // A value of another type: its kind decides.
+            (Body::Dictionary(_) | Body::Strings(_), None) => match self.kind {
+                Kind::Text(_) => ValueRef::Text("").compare(value),
+                _ => ValueRef::Binary(&[]).compare(value),
+            },
+            (Body::Nested(nested), _) => match nested.decode(&self.data_type, row..row + 1, None) {
+                Ok(one) => ValueRef::Nested(&one).compare(value),
+                Err(_) => Ordering::Less,
+            },
+            _ => self.simple_value(row).compare(value),
+        }
+    }
+
+    pub(super) fn lower_bound(&self, range: Range<usize>, value: &ValueRef<'_>) -> usize {
+        match self.target(value) {
+            Some(Target::Ints(ints, Place::At(number))) => {
+                partition_point(range, |row| ints.get(row) < number)
+            }
+            Some(Target::Ints(_, Place::BelowAll)) => range.start,
+            Some(Target::Ints(_, Place::AboveAll)) => range.end,
+            Some(Target::Codes(dictionary, bytes)) => {
+                let (below, _) = dictionary.bounds(bytes);
+                partition_point(range, |row| dictionary.code(row) < below)
+            }
+            None => partition_point(range, |row| self.compare(row, value).is_lt()),
+        }
+    }
+
+    pub(super) fn upper_bound(&self, range: Range<usize>, value: &ValueRef<'_>) -> usize {
+        match self.target(value) {
+            Some(Target::Ints(ints, Place::At(number))) => {
+                partition_point(range, |row| ints.get(row) <= number)
+            }
+            Some(Target::Ints(_, Place::BelowAll)) => range.start,
+            Some(Target::Ints(_, Place::AboveAll)) => range.end,
+            Some(Target::Codes(dictionary, bytes)) => {
+                let (_, through) = dictionary.bounds(bytes);
+                partition_point(range, |row| dictionary.code(row) < through)
+            }
+            None => partition_point(range, |row| self.compare(row, value).is_le()),
+        }
+    }
+
+    /// What to search for where searching is a matter of integers.
+    fn target<'a>(&'a self, value: &'a ValueRef<'_>) -> Option<Target<'a>> {
+        match &self.body {
+            _ if self.null_count > 0 => None,
+            Body::Ints(ints) => Some(Target::Ints(ints, self.kind.place(value)?)),
+            Body::Dictionary(dictionary) => {
+                Some(Target::Codes(dictionary, bytes_of(self.kind, value)?))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn filter(
+        &self,
+        op: CompareOp,
+        value: &Value,
+        range: Range<usize>,
+    ) -> Result<BooleanBuffer> {
+        if range.start > range.end || range.end > self.rows {
+            return Err(Error::invalid(format!(
+                "rows {range:?} of a column chunk of {}",
+                self.rows
+            )));
+        }
+        let value = value.as_ref();
+        self.check_type(&value)?;
+        let len = range.len();
+        if value.is_null() || len == 0 || matches!(self.body, Body::Empty) {
+            return Ok(BooleanBuffer::new_unset(len));
+        }
+        let holding = match (&self.body, &value) {
+            (Body::Constant(constant), _) => match constant_holds(constant.value(), op, &value) {
+                true => BooleanBuffer::new_set(len),
+                false => BooleanBuffer::new_unset(len),
+            },
+            (Body::Bits(bits), ValueRef::Boolean(value)) => {
+                let bits = bits.slice(range.start, len);
+                match (op.holds(true.cmp(value)), op.holds(false.cmp(value))) {
+                    (true, true) => BooleanBuffer::new_set(len),
+                    (true, false) => bits,
+                    (false, true) => !&bits,
+                    (false, false) => BooleanBuffer::new_unset(len),
+                }
+            }
+            _ => {
+                let vectors = range.start / VECTOR..range.end.div_ceil(VECTOR);
+                let first = vectors.start * VECTOR;
+                let words = self.test(op, &value, vectors)?;
+                BooleanBuffer::new(Buffer::from_vec(words), range.start - first, len)
+            }
+        };
+        Ok(match &self.nulls {
+            Some(nulls) => &holding & nulls.slice(range.start, len).inner(),
+            None => holding,
+        })
+    }
+
+    /// One bit a row of these vectors; what stands behind the last row means nothing.
+    fn test(&self, op: CompareOp, value: &ValueRef<'_>, vectors: Range<usize>) -> Result<Vec<u64>> {
+        let no_filter = || {
+            Error::invalid(format!(
+                "columns of type {} are not filtered by {value:?}",
+                self.data_type
+            ))
+        };
+        match &self.body {
+            Body::Ints(ints) => {
+                let place = self.kind.place(value).ok_or_else(no_filter)?;
+                Ok(ints.test(vectors, place.interval(op)))
+            }
+            Body::Alp(alp) => {
+                let ValueRef::Float(number) = value else { return Err(no_filter()) };
+                let wanted = FloatInterval::new(op, *number);
+                Ok(match self.kind {
+                    Kind::Float32 => alp.test::<f32>(vectors, wanted),
+                    _ => alp.test::<f64>(vectors, wanted),
+                })
+            }
+            Body::Dictionary(dictionary) => {
+                Ok(dictionary.test(vectors, op, bytes_of(self.kind, value).ok_or_else(no_filter)?))
+            }
+            Body::Strings(strings) => {
+                strings.test(vectors, op, bytes_of(self.kind, value).ok_or_else(no_filter)?)
+            }
+            Body::Fixed(values) => {
+                let rows = vectors.start * VECTOR..self.rows.min(vectors.end * VECTOR);
+                let mut words = vec![0; vectors.len() * VECTOR / 64];
+                self.test_fixed(values, op, value, rows, &mut words).ok_or_else(no_filter)?;
+                Ok(words)
+            }
+            Body::Empty | Body::Constant(_) | Body::Bits(_) | Body::Nested(_) => Err(no_filter()),
+        }
+    }
+
+    fn test_fixed(
+        &self,
+        values: &Buffer,
+        op: CompareOp,
+        value: &ValueRef<'_>,
+        rows: Range<usize>,
+        words: &mut [u64],
+    ) -> Option<()> {
+        match (self.kind, value) {
+            (Kind::Int(int), _) => {
+                let interval = self.kind.place(value)?.interval(op);
+                let numbers: Vec<i64> = rows.map(|row| int.read(values, row)).collect();
+                test_all(&numbers, words, |number| interval.holds(number));
+            }
+            (Kind::Float32, ValueRef::Float(number)) => {
+                let wanted = FloatInterval::new(op, *number);
+                test_all(&values.typed_data::<f32>()[rows], words, |number| {
+                    wanted.holds(number.widen())
+                });
+            }
+            (Kind::Float64, ValueRef::Float(number)) => {
+                let wanted = FloatInterval::new(op, *number);
+                test_all(&values.typed_data::<f64>()[rows], words, |number| wanted.holds(number));
+            }
+            (Kind::Decimal, ValueRef::Decimal(number)) => {
+                let numbers: Vec<i128> = rows.map(|row| decimal(values, row)).collect();
+                test_all(&numbers, words, |other| op.holds(other.cmp(number)));
+            }
+            _ => {
+                for (index, row) in rows.enumerate() {
+                    let holds = op.holds(fixed_value(self.kind, values, row).compare(value));
+                    words[index / 64] |= u64::from(holds) << (index % 64);
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// Checks that a column of this type can be compared with `value`.
+    fn check_type(&self, value: &ValueRef<'_>) -> Result<()> {
+        let fits = match (self.kind, value) {
+            (_, ValueRef::Null)
+            | (Kind::Boolean, ValueRef::Boolean(_))
+            | (Kind::Float32 | Kind::Float64, ValueRef::Float(_))
+            | (Kind::Interval, ValueRef::Interval(_)) => true,
+            (Kind::Int(_) | Kind::Decimal, value) => self.kind.place(value).is_some(),
+            (kind, value) => bytes_of(kind, value).is_some(),
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(Error::invalid(format!(
+                "column of type {} compared with {value:?}",
+                self.data_type
+            ))),
+        }
+    }
+
+    fn past_end(&self, row: usize) -> Error {
+        Error::invalid(format!("row {row} of a column chunk of {}", self.rows))
+    }
+}
+
+enum Target<'a> {
+    Ints(&'a IntBlock, Place),
+    Codes(&'a Dictionary, &'a [u8]),
+}
+
+impl Body {
+    fn open(
+        encoding: Encoding,
+        kind: Kind,
+        data_type: &DataType,
+        rows: usize,
+        cursor: &mut Cursor,
+        tables: &SymbolTables,
+    ) -> Result<Self> {
+        Ok(match (encoding, kind) {
+            (Encoding::Constant, _) => Self::Constant(Constant::open(cursor, kind)?),
+            (Encoding::Packed, Kind::Int(_) | Kind::Decimal) => {
+                Self::Ints(IntBlock::open(cursor, rows)?)
+            }
+            (Encoding::Dictionary, Kind::Text(_) | Kind::Binary(_) | Kind::Fixed(_)) => {
+                Self::Dictionary(Dictionary::open(cursor, rows, tables)?)
+            }
+            (Encoding::Symbols, Kind::Text(_) | Kind::Binary(_)) => {
+                Self::Strings(Strings::open(STORE_SYMBOLS, cursor, rows, tables)?)
+            }
+            (Encoding::Alp, Kind::Float32 | Kind::Float64) => Self::Alp(Alp::open(cursor, rows)?),
+            (Encoding::Plain, Kind::Boolean) => Self::Bits(BooleanBuffer::new(
+                cursor.take_array::<u64>(rows.div_ceil(64))?,
+                0,
+                rows,
+            )),
+            (Encoding::Plain, Kind::Text(_) | Kind::Binary(_)) => {
+                Self::Strings(Strings::open(STORE_PLAIN, cursor, rows, tables)?)
+            }
+            (
+                Encoding::Plain,
+                Kind::Int(_)
+                | Kind::Float32
+                | Kind::Float64
+                | Kind::Decimal
+                | Kind::Interval
+                | Kind::Fixed(_),
+            ) => Self::Fixed(cursor.take(rows * kind.value_bytes())?),
+            (Encoding::Nested, Kind::Nested) => {
+                Self::Nested(Nested::open(cursor, data_type, rows, tables)?)
+            }
+            (encoding, _) => {
+                return Err(Error::corrupt(format!(
+                    "column of type {data_type} in encoding {encoding:?}"
+                )));
+            }
+        })
+    }
+}
+
+fn fixed_value(kind: Kind, values: &Buffer, row: usize) -> ValueRef<'_> {
+    match kind {
+        Kind::Int(int) => kind.int_value(int.read(values, row)),
+        Kind::Float32 => ValueRef::Float(values.typed_data::<f32>()[row].into()),
+        Kind::Float64 => ValueRef::Float(values.typed_data::<f64>()[row]),
+        Kind::Decimal => ValueRef::Decimal(decimal(values, row)),
+        Kind::Interval => ValueRef::Interval(values.typed_data::<IntervalMonthDayNano>()[row]),
+        Kind::Fixed(size) => ValueRef::Binary(&values[row * size..(row + 1) * size]),
+        Kind::Boolean | Kind::Text(_) | Kind::Binary(_) | Kind::Nested => ValueRef::Null,
+    }
+}
+
+/// Read in halves, since chunks are aligned to eight bytes only.
+fn decimal(values: &Buffer, row: usize) -> i128 {
+    let halves = &values.typed_data::<u64>()[2 * row..2 * row + 2];
+    i128::from(halves[0]) | i128::from(halves[1].cast_signed()) << 64
+}
+
+/// The bytes that a column of this kind compares; `None` if the value is not of its type.
+fn bytes_of<'a>(kind: Kind, value: &ValueRef<'a>) -> Option<&'a [u8]> {
+    match (kind, value) {
+        (Kind::Text(_), ValueRef::Text(text)) => Some(text.as_bytes()),
+        (Kind::Binary(_) | Kind::Fixed(_), ValueRef::Binary(bytes)) => Some(bytes),
+        _ => None,
+    }
+}
+
+fn push_bytes(kind: Kind, bytes: &[u8], out: &mut RowBuffer) -> Result<()> {
+    match kind {
+        Kind::Text(_) => {
+            let text = std::str::from_utf8(bytes)
+                .map_err(|error| Error::corrupt(format!("text of a column: {error}")))?;
+            out.push(ValueRef::Text(text));
+        }
+        _ => out.push(ValueRef::Binary(bytes)),
+    }
+    Ok(())
+}
+
+fn constant_holds(constant: ValueRef<'_>, op: CompareOp, value: &ValueRef<'_>) -> bool {
+    match (constant, value) {
+        (ValueRef::Float(constant), ValueRef::Float(value)) => {
+            FloatInterval::new(op, *value).holds(constant)
+        }
+        // A number outside the column's type compares by what it is.
+        (ValueRef::Int(constant), ValueRef::UInt(value)) => {
+            op.holds(i128::from(constant).cmp(&i128::from(*value)))
+        }
+        (ValueRef::UInt(constant), ValueRef::Int(value)) => {
+            op.holds(i128::from(constant).cmp(&i128::from(*value)))
+        }
+        _ => op.holds(constant.compare(value)),
+    }
+}
+
+struct Extend<'a> {
+    ints: &'a IntBlock,
+    range: Range<usize>,
+}
+
+impl IntFill for Extend<'_> {
+    fn fill<T: Unpacked + ArrowNativeType>(self, bias: i64) -> Vec<T> {
+        let mut values = Vec::new();
+        self.ints.extend(self.range, bias, &mut values);
+        values
+    }
+}
+
+struct Gather<'a> {
+    ints: &'a IntBlock,
+    indices: &'a [u32],
+}
+
+impl IntFill for Gather<'_> {
+    fn fill<T: Unpacked + ArrowNativeType>(self, bias: i64) -> Vec<T> {
+        let mut values = Vec::new();
+        self.ints.gather(self.indices, bias, &mut values);
+        values
+    }
+}

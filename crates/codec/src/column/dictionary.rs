@@ -1,0 +1,386 @@
+//! Few distinct strings, sorted, and a packed code a row.
+//!
+//! Codes keep the order of the strings, so comparing with a value is one search among the
+//! distinct strings and then a comparison of packed integers.
+//!
+//! ```text
+//! u64 distinct strings | u64 how they are stored | the strings (plain.rs or symbols.rs)
+//! block of the codes, one a row
+//! ```
+
+use std::cmp::Ordering;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use arrow_array::{ArrayRef, UInt32Array};
+use arrow_buffer::NullBuffer;
+
+use super::CompareOp;
+use super::bits::{BYTES_PER_BIT, VECTOR, width_of};
+use super::cursor::{Cursor, put_len, put_u64};
+use super::kind::{Kind, bytes_array};
+use super::packed::{self, IntBlock, Interval};
+use super::plain::{signed, write_strings};
+use super::strings::{STORE_PLAIN, STORE_SYMBOLS, Strings};
+use super::symbols::{SymbolTables, SymbolTrainer};
+use crate::{Error, Result};
+
+/// A dictionary is tried where rows are at least this many times the distinct strings.
+pub(super) const ROWS_PER_ENTRY_MIN: usize = 3;
+
+/// An opened dictionary and its codes.
+#[derive(Debug)]
+pub(super) struct Dictionary {
+    entries: Strings,
+    codes: IntBlock,
+    /// The entries as an array, made when first decoded; rows are views of it.
+    array: OnceLock<ArrayRef>,
+}
+
+impl Dictionary {
+    /// Reads a dictionary and `rows` codes.
+    pub(super) fn open(cursor: &mut Cursor, rows: usize, tables: &SymbolTables) -> Result<Self> {
+        let count = cursor.len()?;
+        if count == 0 || count > rows {
+            return Err(Error::corrupt(format!("dictionary of {count} strings for {rows} rows")));
+        }
+        let store = cursor.u64()?;
+        let entries = Strings::open(store, cursor, count, tables)?;
+        Ok(Self { entries, codes: IntBlock::open(cursor, rows)?, array: OnceLock::new() })
+    }
+
+    /// The name of the symbol table it needs.
+    pub(super) fn table_name(&self) -> Option<u64> {
+        self.entries.table_name()
+    }
+
+    /// Calls `f` with the string of `row`.
+    #[inline]
+    pub(super) fn with<R>(&self, row: usize, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        let code = self.codes.get(row);
+        match usize::try_from(code) {
+            Ok(index) if index < self.entries.len() => self.entries.with(index, f),
+            _ => Err(self.no_entry(code)),
+        }
+    }
+
+    /// The strings of `range`.
+    pub(super) fn decode(
+        &self,
+        kind: Kind,
+        range: Range<usize>,
+        nulls: Option<NullBuffer>,
+    ) -> Result<ArrayRef> {
+        let mut codes = Vec::new();
+        self.codes.extend::<u32>(range, 0, &mut codes);
+        self.select(kind, codes, nulls)
+    }
+
+    /// The strings of the rows at `indices`.
+    pub(super) fn take(
+        &self,
+        kind: Kind,
+        indices: &[u32],
+        nulls: Option<NullBuffer>,
+    ) -> Result<ArrayRef> {
+        let mut codes = Vec::new();
+        self.codes.gather::<u32>(indices, 0, &mut codes);
+        if self.array.get().is_none() && codes.len() < self.entries.len() / 4 {
+            self.check(&codes)?;
+            let (offsets, bytes) = self.entries.gather(&codes)?;
+            return bytes_array(kind, offsets, bytes, nulls);
+        }
+        self.select(kind, codes, nulls)
+    }
+
+    fn select(&self, kind: Kind, codes: Vec<u32>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+        self.check(&codes)?;
+        let entries = match self.array.get() {
+            Some(entries) => entries,
+            None => {
+                let (offsets, bytes) = self.entries.contiguous(0..self.entries.len())?;
+                let array = bytes_array(kind, offsets, bytes, None)?;
+                self.array.get_or_init(|| array)
+            }
+        };
+        Ok(arrow_select::take::take(entries, &UInt32Array::new(codes.into(), nulls), None)?)
+    }
+
+    fn check(&self, codes: &[u32]) -> Result<()> {
+        match codes.iter().copied().max() {
+            Some(code) if code as usize >= self.entries.len() => Err(self.no_entry(code.into())),
+            _ => Ok(()),
+        }
+    }
+
+    fn no_entry(&self, code: i64) -> Error {
+        Error::corrupt(format!("code {code} in a dictionary of {} strings", self.entries.len()))
+    }
+
+    /// How the string of `row` compares with `value`.
+    pub(super) fn compare(&self, row: usize, value: &[u8]) -> Ordering {
+        let last = self.entries.len() - 1;
+        let code = usize::try_from(self.codes.get(row)).unwrap_or(0).min(last);
+        self.entries.compare(code, value)
+    }
+
+    /// The number of entries below `value`, and the number not above it.
+    pub(super) fn bounds(&self, value: &[u8]) -> (i64, i64) {
+        let below = partition_point(0..self.entries.len(), |entry| {
+            self.entries.compare(entry, value).is_lt()
+        });
+        let equal = below < self.entries.len() && self.entries.compare(below, value).is_eq();
+        (signed(below), signed(below + usize::from(equal)))
+    }
+
+    /// The code of `row`, whatever it is.
+    pub(super) fn code(&self, row: usize) -> i64 {
+        self.codes.get(row)
+    }
+
+    /// One bit for each row of these vectors: whether its string compares so with `value`.
+    pub(super) fn test(&self, vectors: Range<usize>, op: CompareOp, value: &[u8]) -> Vec<u64> {
+        let (below, through) = self.bounds(value);
+        let interval = match op {
+            CompareOp::Eq => Interval::new(below, through - 1),
+            CompareOp::NotEq => Interval { low: below, high: through - 1, negated: true },
+            CompareOp::Lt => Interval::new(0, below - 1),
+            CompareOp::LtEq => Interval::new(0, through - 1),
+            CompareOp::Gt => Interval::new(through, i64::MAX),
+            CompareOp::GtEq => Interval::new(below, i64::MAX),
+        };
+        self.codes.test(vectors, interval)
+    }
+}
+
+/// The first of `range` for which `before` is false, given that it is true only in front.
+pub(super) fn partition_point(range: Range<usize>, before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut high) = (range.start, range.end.max(range.start));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match before(middle) {
+            true => low = middle + 1,
+            false => high = middle,
+        }
+    }
+    low
+}
+
+/// The distinct strings of a chunk, sorted, and each row's place among them.
+#[derive(Debug)]
+pub(super) struct Distinct<'a> {
+    entries: Vec<&'a [u8]>,
+    codes: Vec<i64>,
+}
+
+impl<'a> Distinct<'a> {
+    /// Collects the distinct `values` of rows that are not null, if they are at most a third of
+    /// the rows. A null row has the code of a neighbour.
+    pub(super) fn of(values: &[&'a [u8]], nulls: Option<&NullBuffer>) -> Option<Self> {
+        let limit = values.len() / ROWS_PER_ENTRY_MIN;
+        let sample = Sample::of(values);
+        if sample.mostly_distinct() || limit == 0 {
+            return None;
+        }
+        let mut table = Table::new(limit);
+        let (mut codes, mut code, mut last) = (Vec::with_capacity(values.len()), 0_u32, None);
+        for (row, &value) in values.iter().enumerate() {
+            let repeated = sample.has_runs && last == Some(value);
+            if !repeated && nulls.is_none_or(|nulls| nulls.is_valid(row)) {
+                code = table.code(value)?;
+                last = Some(value);
+            }
+            codes.push(code);
+        }
+        let rank = table.sort();
+        let codes = codes
+            .into_iter()
+            .map(|code| rank.get(code as usize).map_or(0, |&rank| rank.into()))
+            .collect();
+        Some(Self { entries: table.entries, codes })
+    }
+
+    /// About the bytes that it takes before symbols.
+    pub(super) fn bytes(&self) -> usize {
+        let width = width_of(self.entries.len() as u64 - 1);
+        self.raw()
+            + self.entries.len() * 2
+            + self.codes.len().div_ceil(VECTOR) * width * BYTES_PER_BIT
+    }
+
+    /// The least string.
+    pub(super) fn first(&self) -> &'a [u8] {
+        self.entries.first().copied().unwrap_or_default()
+    }
+
+    /// The greatest string.
+    pub(super) fn last(&self) -> &'a [u8] {
+        self.entries.last().copied().unwrap_or_default()
+    }
+
+    /// The bytes of the distinct strings.
+    fn raw(&self) -> usize {
+        self.entries.iter().map(|entry| entry.len()).sum()
+    }
+
+    /// Appends the body of a chunk; answers with the symbol table it needs.
+    pub(super) fn write(
+        &self,
+        trainer: &mut SymbolTrainer,
+        tables: &mut SymbolTables,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<u64>> {
+        put_len(self.entries.len(), out);
+        let compressed = trainer.compress(&self.entries, self.raw(), tables)?;
+        match &compressed {
+            Some(compressed) => {
+                put_u64(STORE_SYMBOLS, out);
+                compressed.write(out);
+            }
+            None => {
+                put_u64(STORE_PLAIN, out);
+                write_strings(&self.entries, out);
+            }
+        }
+        packed::write(&self.codes, out);
+        Ok(compressed.map(|compressed| compressed.table()))
+    }
+}
+
+/// What a look at some of the rows says about all.
+struct Sample {
+    rows: usize,
+    distinct: usize,
+    has_runs: bool,
+}
+
+impl Sample {
+    /// Rows looked at: half of them neighbours, which show runs, half spread over the chunk.
+    const ROWS: usize = 512;
+
+    fn of(values: &[&[u8]]) -> Self {
+        if values.len() < Self::ROWS * 4 {
+            let has_runs =
+                values.windows(2).filter(|pair| pair[0] == pair[1]).count() * 4 > values.len();
+            return Self { rows: 0, distinct: 0, has_runs };
+        }
+        let half = Self::ROWS / 2;
+        let middle = values.len() / 2;
+        let near = &values[middle..middle + half];
+        let repeats = near.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        let mut table = Table::new(Self::ROWS);
+        for &value in near.iter().chain(values.iter().step_by(values.len() / half)) {
+            table.code(value);
+        }
+        Self { rows: Self::ROWS, distinct: table.entries.len(), has_runs: repeats * 4 > half }
+    }
+
+    /// A sample with hardly a value twice comes from a chunk with too many distinct ones.
+    fn mostly_distinct(&self) -> bool {
+        self.distinct * 20 > self.rows * 19
+    }
+}
+
+/// A hash table from strings to the order of their first appearance.
+struct Table<'a> {
+    /// The upper half of the hash, and the code plus one; 0 is free.
+    slots: Vec<u64>,
+    entries: Vec<&'a [u8]>,
+    limit: usize,
+}
+
+impl<'a> Table<'a> {
+    fn new(limit: usize) -> Self {
+        Self { slots: vec![0; (limit * 2).next_power_of_two().max(16)], entries: Vec::new(), limit }
+    }
+
+    /// The code of `value`, a new one if need be; `None` if there are too many.
+    #[inline]
+    fn code(&mut self, value: &'a [u8]) -> Option<u32> {
+        const CODE: u64 = 0xffff_ffff;
+        let hash = hash(value);
+        let mask = self.slots.len() - 1;
+        #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
+        let mut at = hash as usize & mask;
+        loop {
+            let slot = self.slots[at];
+            if slot == 0 {
+                break;
+            }
+            if (slot ^ hash) & !CODE == 0 {
+                let code = (slot & CODE) - 1;
+                #[expect(clippy::cast_possible_truncation, reason = "codes have 32 bits")]
+                if self.entries[code as usize] == value {
+                    return Some(code as u32);
+                }
+            }
+            at = (at + 1) & mask;
+        }
+        if self.entries.len() >= self.limit {
+            return None;
+        }
+        self.entries.push(value);
+        self.slots[at] = hash & !CODE | self.entries.len() as u64;
+        u32::try_from(self.entries.len() - 1).ok()
+    }
+
+    /// Sorts the entries and answers with the rank of each former code.
+    fn sort(&mut self) -> Vec<u32> {
+        let first = self.entries.first().copied().unwrap_or_default();
+        // Strings of one column often begin alike, so what they share is left out of comparisons.
+        let shared =
+            self.entries.iter().map(|entry| common_prefix(first, entry)).min().unwrap_or(0);
+        let head = |entry: &[u8]| {
+            let rest = &entry[shared..];
+            let mut word = [0; 8];
+            let len = rest.len().min(8);
+            word[..len].copy_from_slice(&rest[..len]);
+            u64::from_be_bytes(word)
+        };
+        let mut order: Vec<(u64, u32)> =
+            self.entries.iter().zip(0..).map(|(entry, code)| (head(entry), code)).collect();
+        let entries = &self.entries;
+        order.sort_unstable_by(|a, b| {
+            a.0.cmp(&b.0)
+                .then_with(|| entries[a.1 as usize][shared..].cmp(&entries[b.1 as usize][shared..]))
+        });
+        let mut ranks = vec![0; order.len()];
+        for (&(_, code), rank) in order.iter().zip(0..) {
+            ranks[code as usize] = rank;
+        }
+        self.entries = order.iter().map(|&(_, code)| entries[code as usize]).collect();
+        ranks
+    }
+}
+
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// A hash that never leaves this process: words folded by wide multiplications (as in wyhash).
+#[inline]
+fn hash(bytes: &[u8]) -> u64 {
+    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are used")]
+        {
+            product as u64 ^ (product >> 64) as u64
+        }
+    };
+    let len = bytes.len();
+    let mut hash = MIX ^ len as u64;
+    let last = if let Some(last) = bytes.last_chunk::<8>() {
+        for word in bytes.as_chunks::<8>().0 {
+            hash = fold(hash ^ u64::from_le_bytes(*word), 0xa076_1d64_78bd_642f);
+        }
+        u64::from_le_bytes(*last)
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+    } else if let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) {
+        u64::from(first) | u64::from(bytes[len / 2]) << 8 | u64::from(last) << 16
+    } else {
+        0
+    };
+    fold(hash ^ last, 0xe703_7ed1_a0b4_28db)
+}
