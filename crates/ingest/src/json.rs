@@ -346,7 +346,9 @@ impl<R: std::io::Read> Documents<R> {
             Some(b']') => {
                 self.window.consume(1, 0);
                 self.layout = Layout::Ended;
-                return match self.skip_space(|byte| byte.is_ascii_whitespace())? {
+                let behind = self.skip_space(|byte| byte.is_ascii_whitespace())?;
+                self.line = self.window.line();
+                return match behind {
                     None => Ok(Document::End),
                     Some(_) => fatal("text behind the end of the array"),
                 };

@@ -99,7 +99,8 @@ pub fn open(source: Source, options: &Options) -> Result<Reader> {
         let reason = "the name tells no format; say csv, tsv, json, parquet, arrow, nt, nq, ttl, trig, rdf or jsonld";
         Error::invalid(reason).in_file(&file)
     })?;
-    open_as(source, &file, format, options).map_err(|error| error.in_file(&file))
+    reader::without_panic(&file, || open_as(source, &file, format, options))
+        .map_err(|error| error.in_file(&file))
 }
 
 fn open_as(source: Source, file: &Arc<str>, format: Format, options: &Options) -> Result<Reader> {

@@ -3,7 +3,7 @@
 //! All columns are TEXT and never NULL. IRIs stand without brackets, blank nodes as `_:name` with
 //! the file's own names (those without one get a random name). `object_kind` is `iri`, `blank` or
 //! `literal`; `datatype` is '' for anything but a literal, for plain literals (`xsd:string`) and for
-//! those with a language, which stands in `lang`; `graph` is '' for the default graph. Statements
+//! those with a language, which stands in `lang` in small letters; `graph` is '' for the default graph. Statements
 //! that stand in the file twice are given twice.
 //!
 //! N-Triples and N-Quads are read in blocks of whole lines, so that a malformed line is refused with

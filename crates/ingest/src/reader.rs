@@ -161,16 +161,14 @@ impl Reader {
     pub fn on_reject(&mut self, sink: RejectSink) {
         self.context.sink = Some(sink);
     }
+}
 
-    /// A batch, with a panic of a parser (of damaged Parquet files, say) turned into an error.
-    fn batch(&mut self) -> Result<Option<RecordBatch>> {
-        let Self { source, context, .. } = self;
-        let batch = catch_unwind(AssertUnwindSafe(|| source.next_batch(context)));
-        batch.unwrap_or_else(|_| {
-            let reason = "the parser cannot cope with this input (it panicked)";
-            Err(Error::malformed(&context.file, None, reason))
-        })
-    }
+/// Turns a panic of a parser, of damaged Parquet files say, into an error.
+pub(crate) fn without_panic<T>(file: &Arc<str>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let reason = "the parser cannot cope with this input (it panicked)";
+        Err(Error::malformed(file, None, reason))
+    })
 }
 
 impl Iterator for Reader {
@@ -178,7 +176,9 @@ impl Iterator for Reader {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.done {
-            match self.batch() {
+            let Self { source, context, .. } = self;
+            let file = Arc::clone(&context.file);
+            match without_panic(&file, || source.next_batch(context)) {
                 Ok(Some(batch)) if batch.num_rows() == 0 => {}
                 Ok(Some(batch)) => {
                     let rows = &self.context.progress.counters.rows;

@@ -261,7 +261,7 @@ pub(crate) fn uuid(text: &str) -> Option<Vec<u8>> {
 }
 
 fn hexadecimal(digits: &[u8]) -> Option<Vec<u8>> {
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
