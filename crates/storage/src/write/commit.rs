@@ -168,9 +168,7 @@ impl Pipeline {
         })?;
         let seq = placed.seq;
         for (memtable, (_, ops)) in placed.pins.memtables.iter().zip(batch.into_operations()) {
-            for (key, kind, row) in ops {
-                memtable.insert(key, seq, kind, row);
-            }
+            memtable.insert_all(seq, ops);
         }
         drop(placed.pins);
         self.finish(seq)?;
@@ -251,7 +249,8 @@ impl Pipeline {
     /// An empty memtable.
     pub(crate) fn new_memtable(&self) -> TreeMemtable {
         let id = self.next_memtable.fetch_add(1, Ordering::Relaxed);
-        TreeMemtable::new(id, self.context.options.memtable_kind)
+        let gauge = Arc::clone(&self.context.memtable_bytes);
+        TreeMemtable::new(id, self.context.options.memtable_kind, gauge)
     }
 
     fn queue(&self, seq: SeqNo, position: WalPosition, durability: Durability) {
