@@ -432,21 +432,21 @@ impl Pipeline {
         sealed.map(Some).inspect_err(|error| self.poison(error))
     }
 
-    /// The last number drawn.
-    pub(crate) fn last_seq(&self) -> SeqNo {
-        self.commit.lock().wal.last_seq()
-    }
-
-    /// Freezes the active memtable of each of `trees` that holds anything.
-    pub(crate) fn freeze_all(&self, trees: &[Arc<TreeState>]) -> Result<()> {
+    /// Freezes the active memtable of each of `trees` that holds anything, and answers the number
+    /// at which.
+    pub(crate) fn freeze_all<'a>(
+        &self,
+        trees: impl IntoIterator<Item = &'a TreeState>,
+    ) -> Result<SeqNo> {
         let state = self.lock()?;
+        let last_seq = state.wal.last_seq();
         for tree in trees {
             let active = tree.active();
             if !active.is_empty() || active.is_pinned() {
-                self.freeze(tree, &active, state.wal.last_seq());
+                self.freeze(tree, &active, last_seq);
             }
         }
-        Ok(())
+        Ok(last_seq)
     }
 
     /// The first segment that replay would need, given that no memtable but those of `trees`
