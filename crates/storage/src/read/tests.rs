@@ -301,6 +301,24 @@ fn zone_maps_prune_files_and_groups_that_stand_alone() {
 }
 
 #[test]
+fn zone_maps_prune_the_oldest_source_beneath_newer_rows() {
+    let mut tree = Harness::new(small_options());
+    (0..64).for_each(|part| drop(tree.put_all(part * 100..(part + 1) * 100, part)));
+    tree.flush_to(6);
+    tree.put_all((0..6_400).step_by(640), 1_000);
+    tree.flush();
+    tree.delete_all([110]);
+    let now = tree.engine.snapshot();
+    let mut request = ordered(ScanOrder::Forward);
+    request.filter =
+        Some(Predicate::Compare { column: V, op: CompareOp::Eq, value: Value::Int(1) });
+    let counters = counted(&mut request);
+    let found: Vec<Row> = tree.scan(&request, &now).into_iter().filter(|row| row.2 == 1).collect();
+    assert_eq!(found.len(), 99);
+    assert!(counters.groups_read.get() <= 4, "{counters:?}");
+}
+
+#[test]
 fn prefix_filter_spares_files_without_the_prefix() {
     let mut tree = Harness::new(small_options());
     tree.put_all((0..1_000).step_by(2), 1);
