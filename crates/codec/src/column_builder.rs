@@ -80,11 +80,8 @@ impl ColumnBuilder {
                 return true;
             }
             (Values::Bits(bits), ValueRef::Boolean(v)) => bits.append(v),
-            (Values::Fixed(bytes, width), value) => {
-                let start = bytes.len();
-                bytes.extend_zeros(*width);
-                if !self.physical.write(value, &mut bytes.as_slice_mut()[start..]) {
-                    bytes.truncate(start);
+            (Values::Fixed(bytes, _), value) => {
+                if !self.physical.put(value, bytes) {
                     return false;
                 }
             }
@@ -115,7 +112,7 @@ impl ColumnBuilder {
                 self.push_null();
                 return Ok(());
             }
-            (Values::Fixed(bytes, _), RawCell::Fixed(cell)) => extend_fixed(bytes, cell),
+            (Values::Fixed(bytes, _), RawCell::Fixed(cell)) => bytes.extend_from_slice(cell),
             (Values::Bits(bits), RawCell::Fixed(cell)) => match cell {
                 [0] => bits.append(false),
                 [1] => bits.append(true),
@@ -187,21 +184,6 @@ impl Values {
             Physical::Float64 => Self::new(Physical::Int(8), capacity),
             Physical::Decimal | Physical::Interval => Self::new(Physical::Int(16), capacity),
         }
-    }
-}
-
-/// By width, so that each is one store and not a call.
-#[inline]
-fn extend_fixed(bytes: &mut MutableBuffer, cell: &[u8]) {
-    match *cell {
-        [a] => bytes.extend_from_slice(&[a]),
-        [a, b] => bytes.extend_from_slice(&[a, b]),
-        [a, b, c, d] => bytes.extend_from_slice(&[a, b, c, d]),
-        [a, b, c, d, e, f, g, h] => bytes.extend_from_slice(&[a, b, c, d, e, f, g, h]),
-        _ => match <&[u8; 16]>::try_from(cell) {
-            Ok(cell) => bytes.extend_from_slice(cell),
-            Err(_) => bytes.extend_from_slice(cell),
-        },
     }
 }
 

@@ -15,15 +15,13 @@
 //! bytes are never the beginning of another's, so keys compare column by column, and the bytes of
 //! the first columns are a prefix of the key's.
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef};
-use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::DataType;
 use memchr::{memchr, memchr_iter};
+use std::sync::Arc;
 
 use crate::bytes::{as_text, take, take_byte};
 use crate::physical::{Physical, each_bytes, fixed_values};
@@ -91,30 +89,41 @@ impl KeyCodec {
         let Some(rows) = columns.first().map(|column| column.len()) else { return Ok(()) };
         let fields = fields.iter().zip(columns);
         let fields = fields.map(|(field, array)| FieldColumn::new(field, array, rows));
-        let mut fields = fields.collect::<Result<Vec<_>>>()?;
+        let fields = fields.collect::<Result<Vec<_>>>()?;
 
         let fixed: usize = fields.iter().filter_map(FieldColumn::width).sum();
-        let (keys, start) = (out.ends.len(), out.bytes.len());
+        let start = out.bytes.len();
         if fields.iter().all(|field| field.width().is_some()) {
             check_size(fixed)?;
             out.bytes.resize(start + rows * fixed, 0);
             out.ends.extend((1..=rows).map(|row| start + row * fixed));
+            let bytes = &mut out.bytes[start..];
             let mut offset = 0;
             for field in fields {
-                let places = Stride { next: offset, stride: fixed };
-                field.write(0..rows, &mut out.bytes[start..], places);
-                offset += field.width().unwrap_or(0);
+                let width = field.width().unwrap_or(0);
+                field.write(bytes, Stride { next: offset, stride: fixed });
+                offset += width;
             }
             return Ok(());
         }
+
+        let mut lengths = vec![fixed; rows];
+        for field in &fields {
+            field.add_lengths(&mut lengths);
+        }
+        check_size(lengths.iter().copied().max().unwrap_or(0))?;
+        // From here on the lengths become where each row's next field starts.
+        let mut end = start;
         out.ends.reserve(rows);
-        for from in (0..rows).step_by(BLOCK_ROWS) {
-            let block = from..rows.min(from + BLOCK_ROWS);
-            if let Err(error) = encode_block(&mut fields, fixed, block, out) {
-                out.ends.truncate(keys);
-                out.bytes.truncate(start);
-                return Err(error);
-            }
+        for length in &mut lengths {
+            let from = end - start;
+            end += *length;
+            *length = from;
+            out.ends.push(end);
+        }
+        out.bytes.resize(end, 0);
+        for field in fields {
+            field.write(&mut out.bytes[start..], Cursors(&mut lengths));
         }
         Ok(())
     }
@@ -128,7 +137,8 @@ impl KeyCodec {
         let mut scratch = row.take_scratch();
         let decoded = self.fields.iter().try_for_each(|field| {
             let bytes = field.take(&mut rest)?;
-            field.push(bytes, &mut scratch, row)
+            row.push(field.value(bytes, &mut scratch)?);
+            Ok(())
         });
         row.keep_scratch(scratch);
         decoded.and_then(|()| no_more(rest))
@@ -146,7 +156,7 @@ impl KeyCodec {
         let field = &self.fields[column];
         let bytes = field.take(&mut rest)?;
         let mut scratch = row.take_scratch();
-        let pushed = field.push(bytes, &mut scratch, row);
+        let pushed = field.value(bytes, &mut scratch).map(|value| row.push(value));
         row.keep_scratch(scratch);
         pushed
     }
@@ -189,38 +199,6 @@ impl KeyCodec {
             Error::invalid(format!("{len} values for a key of {} columns", self.fields.len()))
         })
     }
-}
-
-/// How many rows are written column by column at a time: their keys stay in the first cache.
-const BLOCK_ROWS: usize = 128;
-
-/// Appends the keys of some rows. `fixed` is the width of all fields that are as wide in every row.
-fn encode_block(
-    fields: &mut [FieldColumn<'_>],
-    fixed: usize,
-    rows: Range<usize>,
-    out: &mut KeyBuffer,
-) -> Result<()> {
-    let mut lengths = [fixed; BLOCK_ROWS];
-    let lengths = &mut lengths[..rows.len()];
-    for field in &mut *fields {
-        field.add_lengths(rows.clone(), lengths);
-    }
-    check_size(lengths.iter().copied().max().unwrap_or(0))?;
-    // From here on the lengths become where each row's next field starts.
-    let start = out.bytes.len();
-    let mut end = start;
-    for length in &mut *lengths {
-        let from = end - start;
-        end += *length;
-        *length = from;
-        out.ends.push(end);
-    }
-    out.bytes.resize(end, 0);
-    for field in fields {
-        field.write(rows.clone(), &mut out.bytes[start..], Cursors(lengths));
-    }
-    Ok(())
 }
 
 /// Makes of `prefix` the smallest byte string above every string that starts with it; false, and
@@ -282,15 +260,8 @@ impl KeyField {
             }
             (physical, value) => {
                 let word = physical.word(value).ok_or_else(|| self.column.mismatch(value))?;
-                let [a, b, c, d, low @ ..] = self.ordered_word(word).to_be_bytes();
-                let [e, f, g, h] = low;
-                // By width, so that each is one store and not a call.
-                match physical.width() {
-                    Some(1) => out.push(h),
-                    Some(2) => out.extend_from_slice(&[g, h]),
-                    Some(4) => out.extend_from_slice(&low),
-                    _ => out.extend_from_slice(&[a, b, c, d, e, f, g, h]),
-                }
+                let width = physical.width().unwrap_or(8);
+                out.extend_from_slice(&self.ordered_word(word).to_be_bytes()[8 - width..]);
             }
         }
         if self.mask != 0 {
@@ -369,9 +340,17 @@ impl KeyField {
             FieldBytes::Null => return Ok(ValueRef::Null),
             FieldBytes::Plain(bytes) | FieldBytes::Escaped(bytes) => bytes,
         };
-        if self.is_word() {
-            let value = self.physical.value_of_word(self.word(bytes));
-            return value.map_err(|error| self.damaged(error.message()));
+        if let Some(width @ ..=8) =
+            self.physical.width().filter(|_| !matches!(self.physical, Physical::FixedBinary(_)))
+        {
+            let mut word = [0; 8];
+            word[8 - width..].copy_from_slice(bytes);
+            let mask = u64::from_be_bytes([self.mask; 8]) >> (64 - 8 * width);
+            let word = self.word_of_ordered(u64::from_be_bytes(word) ^ mask);
+            return self
+                .physical
+                .value_of_word(word)
+                .map_err(|error| self.damaged(error.message()));
         }
         if self.physical == Physical::Decimal {
             let mut word = [self.mask; 16];
@@ -398,48 +377,6 @@ impl KeyField {
             }
             _ => ValueRef::Binary(bytes),
         })
-    }
-
-    /// Pushes the value of bytes that [`take`](Self::take) gave.
-    #[inline]
-    fn push(
-        &self,
-        field: FieldBytes<'_>,
-        scratch: &mut Vec<u8>,
-        row: &mut RowBuffer,
-    ) -> Result<()> {
-        match field {
-            FieldBytes::Plain(bytes) if self.is_word() => {
-                let pushed = self.physical.push_word(self.word(bytes), row);
-                pushed.map_err(|error| self.damaged(error.message()))
-            }
-            _ => {
-                row.push(self.value(field, scratch)?);
-                Ok(())
-            }
-        }
-    }
-
-    /// The bits of a value of at most eight bytes.
-    #[inline]
-    fn word(&self, bytes: &[u8]) -> u64 {
-        let (word, ones) = match *bytes {
-            [a] => (u64::from(a), u64::from(u8::MAX)),
-            [a, b] => (u64::from(u16::from_be_bytes([a, b])), u64::from(u16::MAX)),
-            [a, b, c, d] => (u64::from(u32::from_be_bytes([a, b, c, d])), u64::from(u32::MAX)),
-            [a, b, c, d, e, f, g, h] => (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::MAX),
-            _ => unreachable!("no word of {} bytes", bytes.len()),
-        };
-        self.word_of_ordered(if self.mask == 0 { word } else { word ^ ones })
-    }
-
-    /// Whether values are a word of at most eight bytes.
-    #[inline]
-    fn is_word(&self) -> bool {
-        !matches!(
-            self.physical,
-            Physical::Decimal | Physical::FixedBinary(_) | Physical::Text | Physical::Binary
-        )
     }
 
     #[inline]
@@ -473,14 +410,10 @@ pub(crate) enum FieldBytes<'a> {
 /// One key column of a batch.
 struct FieldColumn<'a> {
     array: &'a dyn Array,
-    /// The values where all have one width, booleans apart.
-    fixed: Option<Buffer>,
     nulls: Option<&'a NullBuffer>,
     physical: Physical,
     nullable: bool,
     mask: u8,
-    /// Whether text of the block whose lengths were asked for last has a 00.
-    escapes: bool,
 }
 
 impl<'a> FieldColumn<'a> {
@@ -490,17 +423,9 @@ impl<'a> FieldColumn<'a> {
             let (id, len) = (field.column.id, array.len());
             return Err(Error::invalid(format!("column {id} of {len} rows in a batch of {rows}")));
         }
-        let KeyField { physical, mask, .. } = *field;
-        let fixed = physical.width().filter(|_| physical != Physical::Boolean);
-        Ok(Self {
-            array,
-            fixed: fixed.map(|width| fixed_values(array, width)),
-            nulls: array.nulls().filter(|nulls| nulls.null_count() > 0),
-            physical,
-            nullable: field.column.nullable,
-            mask,
-            escapes: false,
-        })
+        let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+        let nullable = field.column.nullable;
+        Ok(Self { array, nulls, physical: field.physical, nullable, mask: field.mask })
     }
 
     /// The field's width, if every row of the batch has the same.
@@ -509,156 +434,124 @@ impl<'a> FieldColumn<'a> {
         self.nulls.is_none().then_some(width)
     }
 
-    /// Adds the field's length in each of these rows; only where they differ within the batch.
-    fn add_lengths(&mut self, rows: Range<usize>, lengths: &mut [usize]) {
+    /// Adds the field's length in each row; only where they differ.
+    fn add_lengths(&self, lengths: &mut [usize]) {
         if self.width().is_some() {
             return;
         }
         let base = usize::from(self.nullable);
-        let nulls = self.nulls;
-        let is_null = |row| nulls.is_some_and(|nulls| nulls.is_null(row));
-        let first = rows.start;
-        if let Some(width) = self.physical.width() {
-            for row in rows {
-                lengths[row - first] += if is_null(row) { base } else { base + width };
-            }
-            return;
+        match self.physical.width() {
+            Some(width) => lengths.iter_mut().for_each(|length| *length += base + width),
+            None => each_bytes(self.array, |row, bytes| {
+                // Most text has no 00, and the search says so faster than a count would.
+                let escapes = match memchr(0, bytes) {
+                    None => 0,
+                    Some(first) => memchr_iter(0, &bytes[first..]).count(),
+                };
+                lengths[row] += base + bytes.len() + escapes + 2;
+            }),
         }
-        let mut block_escapes = 0;
-        each_bytes(self.array, rows, |row, bytes| {
-            let length = &mut lengths[row - first];
-            *length += base;
-            if !is_null(row) {
-                let escapes = count_escapes(bytes);
-                block_escapes += escapes;
-                *length += bytes.len() + escapes + 2;
-            }
-        });
-        self.escapes = block_escapes > 0;
+        let Some(nulls) = self.nulls else { return };
+        match self.physical.width() {
+            Some(width) => each_null(nulls, |row| lengths[row] -= width),
+            None => each_bytes(self.array, |row, bytes| {
+                if nulls.is_null(row) {
+                    lengths[row] -= bytes.len() + memchr_iter(0, bytes).count() + 2;
+                }
+            }),
+        }
     }
 
-    /// Writes the field of these rows; `places` counts from the first of them.
-    fn write(&self, rows: Range<usize>, bytes: &mut [u8], places: impl Places) {
-        macro_rules! integers {
-            ($word:ty, $sign:expr) => {{
-                let flip = <$word>::from_ne_bytes([self.mask; size_of::<$word>()]) ^ $sign;
-                let order = |v| (<$word>::from_le_bytes(v) ^ flip).to_be_bytes();
-                self.write_fixed(rows, bytes, places, order)
-            }};
-        }
+    fn write(&self, bytes: &mut [u8], places: impl Places) {
         match self.physical {
             Physical::Boolean => {
-                let values = self.array.as_boolean().values();
-                self.write_booleans(values, rows, bytes, places);
+                self.write_booleans(self.array.as_boolean().values(), bytes, places)
             }
-            Physical::Int(1) => integers!(u8, 1 << 7),
-            Physical::Int(2) => integers!(u16, 1 << 15),
-            Physical::Int(4) => integers!(u32, 1 << 31),
-            Physical::Int(_) => integers!(u64, 1 << 63),
-            Physical::UInt(1) => integers!(u8, 0),
-            Physical::UInt(2) => integers!(u16, 0),
-            Physical::UInt(4) => integers!(u32, 0),
-            Physical::UInt(_) => integers!(u64, 0),
-            Physical::Decimal => integers!(u128, 1 << 127),
+            Physical::Int(1) => self.write_fixed(bytes, places, signed::<1>),
+            Physical::Int(2) => self.write_fixed(bytes, places, signed::<2>),
+            Physical::Int(4) => self.write_fixed(bytes, places, signed::<4>),
+            Physical::Int(_) => self.write_fixed(bytes, places, signed::<8>),
+            Physical::UInt(1) => self.write_fixed(bytes, places, reversed::<1>),
+            Physical::UInt(2) => self.write_fixed(bytes, places, reversed::<2>),
+            Physical::UInt(4) => self.write_fixed(bytes, places, reversed::<4>),
+            Physical::UInt(_) => self.write_fixed(bytes, places, reversed::<8>),
             Physical::Float32 => {
-                let flip = u32::from_ne_bytes([self.mask; 4]);
-                let order = |v| (ordered_f32(f32::from_le_bytes(v)) ^ flip).to_be_bytes();
-                self.write_fixed(rows, bytes, places, order);
+                self.write_fixed(bytes, places, |v| {
+                    ordered_f32(f32::from_le_bytes(v)).to_be_bytes()
+                });
             }
             Physical::Float64 => {
-                let flip = u64::from_ne_bytes([self.mask; 8]);
-                let order = |v| (ordered_f64(f64::from_le_bytes(v)) ^ flip).to_be_bytes();
-                self.write_fixed(rows, bytes, places, order);
+                self.write_fixed(bytes, places, |v| {
+                    ordered_f64(f64::from_le_bytes(v)).to_be_bytes()
+                });
             }
-            Physical::FixedBinary(width) => self.write_slices(width, rows, bytes, places),
-            Physical::Text | Physical::Binary => self.write_bytes(rows, bytes, places),
+            Physical::Decimal => self.write_fixed(bytes, places, signed::<16>),
+            Physical::FixedBinary(16) => self.write_fixed(bytes, places, |v: [u8; 16]| v),
+            Physical::FixedBinary(width) => self.write_slices(width, bytes, places),
+            Physical::Text | Physical::Binary => self.write_bytes(bytes, places),
             Physical::Interval | Physical::Nested => unreachable!("refused by the codec"),
         }
     }
 
-    /// Writes numbers; `order` gives the bytes of one, the mask applied.
     fn write_fixed<const W: usize>(
         &self,
-        rows: Range<usize>,
         bytes: &mut [u8],
         mut places: impl Places,
         order: impl Fn([u8; W]) -> [u8; W],
     ) {
-        let (values, _) = self.fixed_bytes().as_chunks::<W>();
-        let values = &values[rows.clone()];
+        let values = fixed_values(self.array, W);
+        let (values, _) = values.as_chunks::<W>();
         let mask = self.mask;
-        let base = usize::from(self.nullable);
-        if let Some((offset, stride)) = places.stride() {
-            // The bounds of a field are the same in every row, so they are looked at once.
-            for (key, value) in bytes.chunks_exact_mut(stride).zip(values) {
-                let field = &mut key[offset..offset + base + W];
-                if base == 1 {
-                    field[0] = NOT_NULL ^ mask;
+        let masked = |value: [u8; W]| order(value).map(|byte| byte ^ mask);
+        match (self.nullable, self.nulls) {
+            (false, _) => {
+                for (row, value) in values.iter().enumerate() {
+                    let at = places.take(row, W);
+                    bytes[at..at + W].copy_from_slice(&masked(*value));
                 }
-                field[base..].copy_from_slice(&order(*value));
             }
-            return;
-        }
-        for (row, (value, index)) in values.iter().zip(rows).enumerate() {
-            if self.nulls.is_some_and(|nulls| nulls.is_null(index)) {
-                bytes[places.take(row, 1)] = NULL ^ mask;
-                continue;
+            (true, None) => {
+                for (row, value) in values.iter().enumerate() {
+                    let at = places.take(row, W + 1);
+                    bytes[at] = NOT_NULL ^ mask;
+                    bytes[at + 1..at + 1 + W].copy_from_slice(&masked(*value));
+                }
             }
-            let at = places.take(row, base + W);
-            if base == 1 {
-                bytes[at] = NOT_NULL ^ mask;
+            (true, Some(nulls)) => {
+                for (row, value) in values.iter().enumerate() {
+                    if nulls.is_null(row) {
+                        bytes[places.take(row, 1)] = NULL ^ mask;
+                    } else {
+                        let at = places.take(row, W + 1);
+                        bytes[at] = NOT_NULL ^ mask;
+                        bytes[at + 1..at + 1 + W].copy_from_slice(&masked(*value));
+                    }
+                }
             }
-            bytes[at + base..at + base + W].copy_from_slice(&order(*value));
-        }
-    }
-
-    fn fixed_bytes(&self) -> &[u8] {
-        self.fixed.as_deref().unwrap_or(&[])
-    }
-
-    fn write_booleans(
-        &self,
-        values: &BooleanBuffer,
-        rows: Range<usize>,
-        bytes: &mut [u8],
-        mut places: impl Places,
-    ) {
-        let first = rows.start;
-        for row in rows {
-            let value = [u8::from(values.value(row))];
-            self.write_cell(row, row - first, &value, bytes, &mut places);
         }
     }
 
-    fn write_slices(
-        &self,
-        width: usize,
-        rows: Range<usize>,
-        bytes: &mut [u8],
-        mut places: impl Places,
-    ) {
-        let first = rows.start;
-        let values = &self.fixed_bytes()[rows.start * width..rows.end * width];
-        for (row, value) in rows.zip(values.chunks_exact(width)) {
-            self.write_cell(row, row - first, value, bytes, &mut places);
+    fn write_booleans(&self, values: &BooleanBuffer, bytes: &mut [u8], mut places: impl Places) {
+        for (row, value) in values.iter().enumerate() {
+            self.write_cell(row, &[u8::from(value)], bytes, &mut places);
+        }
+    }
+
+    fn write_slices(&self, width: usize, bytes: &mut [u8], mut places: impl Places) {
+        let values = fixed_values(self.array, width);
+        for (row, value) in values.chunks_exact(width).enumerate() {
+            self.write_cell(row, value, bytes, &mut places);
         }
     }
 
     /// Writes a field whose value's bytes need neither order nor escapes.
-    fn write_cell(
-        &self,
-        row: usize,
-        place: usize,
-        value: &[u8],
-        bytes: &mut [u8],
-        places: &mut impl Places,
-    ) {
+    fn write_cell(&self, row: usize, value: &[u8], bytes: &mut [u8], places: &mut impl Places) {
         if self.nulls.is_some_and(|nulls| nulls.is_null(row)) {
-            bytes[places.take(place, 1)] = NULL ^ self.mask;
+            bytes[places.take(row, 1)] = NULL ^ self.mask;
             return;
         }
         let base = usize::from(self.nullable);
-        let at = places.take(place, base + value.len());
+        let at = places.take(row, base + value.len());
         let field = &mut bytes[at..at + base + value.len()];
         if self.nullable {
             field[0] = NOT_NULL;
@@ -669,17 +562,19 @@ impl<'a> FieldColumn<'a> {
         }
     }
 
-    fn write_bytes(&self, rows: Range<usize>, bytes: &mut [u8], mut places: impl Places) {
+    fn write_bytes(&self, bytes: &mut [u8], mut places: impl Places) {
         let base = usize::from(self.nullable);
-        let first = rows.start;
-        each_bytes(self.array, rows, |row, value| {
+        each_bytes(self.array, |row, value| {
             if self.nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                bytes[places.take(row - first, 1)] = NULL ^ self.mask;
+                bytes[places.take(row, 1)] = NULL ^ self.mask;
                 return;
             }
-            let escapes = if self.escapes { count_escapes(value) } else { 0 };
+            let escapes = match memchr(0, value) {
+                None => 0,
+                Some(first) => memchr_iter(0, &value[first..]).count(),
+            };
             let length = base + value.len() + escapes + 2;
-            let at = places.take(row - first, length);
+            let at = places.take(row, length);
             let field = &mut bytes[at..at + length];
             if self.nullable {
                 field[0] = NOT_NULL;
@@ -698,23 +593,9 @@ impl<'a> FieldColumn<'a> {
     }
 }
 
-/// How many 00s there are. Most text has none, and a search says so faster than a count.
-#[inline]
-fn count_escapes(bytes: &[u8]) -> usize {
-    match memchr(0, bytes) {
-        None => 0,
-        Some(first) => memchr_iter(0, &bytes[first..]).count(),
-    }
-}
-
 /// Where the next field of a row goes.
 trait Places {
     fn take(&mut self, row: usize, width: usize) -> usize;
-
-    /// Offset and stride, if every row is as long as the others.
-    fn stride(&self) -> Option<(usize, usize)> {
-        None
-    }
 }
 
 /// Every row is as long as the others. Asked for row after row.
@@ -730,11 +611,6 @@ impl Places for Stride {
         self.next += self.stride;
         at
     }
-
-    #[inline]
-    fn stride(&self) -> Option<(usize, usize)> {
-        Some((self.next, self.stride))
-    }
 }
 
 /// Rows of different lengths, each with its place.
@@ -747,6 +623,19 @@ impl Places for Cursors<'_> {
         self.0[row] += width;
         at
     }
+}
+
+#[inline]
+fn reversed<const W: usize>(mut value: [u8; W]) -> [u8; W] {
+    value.reverse();
+    value
+}
+
+#[inline]
+fn signed<const W: usize>(value: [u8; W]) -> [u8; W] {
+    let mut value = reversed(value);
+    value[0] ^= 0x80;
+    value
 }
 
 #[inline]
@@ -797,6 +686,10 @@ fn unescape(bytes: &[u8], mask: u8, out: &mut Vec<u8>) {
 
 fn invert(bytes: &mut [u8]) {
     bytes.iter_mut().for_each(|byte| *byte = !*byte);
+}
+
+fn each_null(nulls: &NullBuffer, mut each: impl FnMut(usize)) {
+    (0..nulls.len()).filter(|&row| nulls.is_null(row)).for_each(&mut each);
 }
 
 fn check_size(size: usize) -> Result<()> {

@@ -221,7 +221,7 @@ impl RowCodec {
                 }
             }
             (Place::Variable(index), CellValues::Bytes) => {
-                each_bytes(column.array, 0..bodies.len(), |row, bytes| {
+                each_bytes(column.array, |row, bytes| {
                     self.write_variable(
                         index,
                         if is_null(row) { &[] } else { bytes },
@@ -284,39 +284,43 @@ impl RowCodec {
         let body = out.len();
         let ends = body + self.ends_at();
         let variable = ends + end_width(wide) * self.variable_count;
-        out.resize(variable, 0);
+        out.resize(body + self.null_bytes, 0);
+        // The fixed part first, in order; then variable values, whose ends it leaves room for.
         for (index, slot) in self.slots.iter().enumerate() {
-            let (value, is_nested) = match cell(index)? {
-                ArrayCell::Value(value) => (value, false),
-                ArrayCell::Nested(array, row) => {
-                    nested::put_row(array, row, out);
-                    (ValueRef::Binary(&[]), true)
+            let Place::Fixed(_, width) = slot.place else { continue };
+            match cell(index)? {
+                ArrayCell::Value(ValueRef::Null) => {
+                    self.put_null(index, &mut out[body..])?;
+                    out.resize(out.len() + width, 0);
                 }
-            };
-            if value.is_null() {
-                self.put_null(index, &mut out[body..])?;
-            }
-            let end = match slot.place {
-                Place::Fixed(offset, width) => {
-                    let at = body + self.null_bytes + offset;
-                    if value.is_null() || slot.physical.write(value, &mut out[at..at + width]) {
-                        continue;
-                    }
+                ArrayCell::Value(value) if slot.physical.put(value, out) => {}
+                ArrayCell::Value(value) => {
                     return Err(self.schema.value_columns()[index].mismatch(value));
                 }
-                Place::Variable(end) => end,
-            };
-            let bytes = match (slot.physical, value) {
-                (_, ValueRef::Null) => &[],
-                (Physical::Text, ValueRef::Text(v)) => v.as_bytes(),
-                (Physical::Binary, ValueRef::Binary(v)) => v,
-                // Its bytes are there already.
-                (Physical::Nested, ValueRef::Binary(v)) if is_nested => v,
-                _ => return Err(self.schema.value_columns()[index].mismatch(value)),
-            };
-            // Before the bytes are copied: no value makes us ask for more memory than a row may have.
-            check_size(out.len() - start + bytes.len())?;
-            out.extend_from_slice(bytes);
+                ArrayCell::Nested(..) => unreachable!("the type was checked"),
+            }
+        }
+        out.resize(variable, 0);
+        for (index, slot) in self.slots.iter().enumerate() {
+            let Place::Variable(end) = slot.place else { continue };
+            match (slot.physical, cell(index)?) {
+                (_, ArrayCell::Value(ValueRef::Null)) => self.put_null(index, &mut out[body..])?,
+                (Physical::Text, ArrayCell::Value(ValueRef::Text(v))) => {
+                    out.extend_from_slice(v.as_bytes())
+                }
+                (Physical::Binary, ArrayCell::Value(ValueRef::Binary(v))) => {
+                    out.extend_from_slice(v)
+                }
+                (Physical::Nested, ArrayCell::Nested(array, row)) => {
+                    nested::put_row(array, row, out)
+                }
+                (_, ArrayCell::Value(value)) => {
+                    return Err(self.schema.value_columns()[index].mismatch(value));
+                }
+                (_, ArrayCell::Nested(..)) => unreachable!("the type was checked"),
+            }
+            // Before the ends' width is used up the size is refused, if it comes to that.
+            check_size(out.len() - start)?;
             let length = out.len() - variable;
             put_end(&mut out[ends + end_width(wide) * end..], wide, length);
         }
@@ -444,16 +448,12 @@ impl<'a> RowView<'a> {
     /// If the schema has no value column at `index`.
     #[inline]
     pub fn push_to(&self, index: usize, row: &mut RowBuffer) -> Result<()> {
-        let physical = self.codec.slots[index].physical;
-        match (self.raw(index)?, physical) {
-            (RawCell::Null, _) => row.push(ValueRef::Null),
-            (RawCell::Fixed(bytes), _) => physical.push_bytes(bytes, row)?,
-            (RawCell::Bytes(bytes), Physical::Text) => row.push(ValueRef::Text(as_text(bytes)?)),
-            (RawCell::Bytes(bytes), Physical::Nested) => {
+        match self.value(index)? {
+            RowCell::Value(value) => row.push(value),
+            RowCell::Nested(bytes) => {
                 let data_type = &self.codec.schema.value_columns()[index].data_type;
                 row.push_nested(nested::decode_row(data_type, bytes)?);
             }
-            (RawCell::Bytes(bytes), _) => row.push(ValueRef::Binary(bytes)),
         }
         Ok(())
     }
@@ -552,7 +552,7 @@ impl<'a> Cells<'a> {
             CellValues::Fixed(_) | CellValues::Bits(_) => {}
             CellValues::Bytes => {
                 let nulls = self.array.nulls();
-                each_bytes(self.array, 0..lengths.len(), |row, bytes| {
+                each_bytes(self.array, |row, bytes| {
                     if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
                         lengths[row] += bytes.len();
                     }

@@ -126,10 +126,8 @@ impl Value {
                 out.extend(v.to_le_bytes());
             }
             Self::Interval(_) => {
-                let mut bytes = [0; 16];
-                Physical::Interval.write(self.as_ref(), &mut bytes);
                 out.push(6);
-                out.extend(bytes);
+                Physical::Interval.put(self.as_ref(), out);
             }
             Self::Text(v) => {
                 out.push(7);
@@ -307,7 +305,6 @@ impl RowBuffer {
     }
 
     /// Appends a value, copying its bytes.
-    #[inline]
     pub fn push(&mut self, value: ValueRef<'_>) {
         let slot = match value {
             ValueRef::Null => Slot::Null,

@@ -63,6 +63,17 @@ pub(super) struct Footer {
     pub(super) schema: Handle,
 }
 
+/// The blocks in the order of [`Footer::handles`].
+pub(super) const BLOCK_NAMES: [&str; 7] = [
+    "symbol tables",
+    "range deletes",
+    "key filter",
+    "prefix filter",
+    "row-group index",
+    "statistics",
+    "schema",
+];
+
 impl Footer {
     pub(super) fn handles(&self) -> [Handle; 7] {
         [

@@ -46,9 +46,13 @@ mod group;
 mod group_header;
 mod index;
 mod input;
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small random numbers")]
+mod measure;
 mod reader;
 mod statistics;
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small random numbers")]
 mod tests;
 mod writer;
 
@@ -59,9 +63,6 @@ pub(crate) use group::RowGroup;
 pub(crate) use index::GroupEntry;
 pub(crate) use reader::SsTableReader;
 pub(crate) use writer::{CopyOutcome, CopySeq, SsTableWriter};
-
-/// A column of a file has at most this many symbol tables; a copy that would need more is refused.
-pub(crate) const SYMBOL_TABLES_MAX: usize = 16;
 
 /// Groups, chunks and blocks begin at multiples of this.
 const ALIGNMENT: usize = 8;

@@ -16,7 +16,7 @@ use silt_codec::{
 use super::bloom::Bloom;
 use super::checksum::{Mixer, checksum};
 use super::file::TableFile;
-use super::footer::{FOOTER_LEN, Footer, HEADER_LEN, Handle, check_header};
+use super::footer::{BLOCK_NAMES, FOOTER_LEN, Footer, HEADER_LEN, Handle, check_header};
 use super::group::{GroupBlock, GroupSource};
 use super::group_header::GroupHeader;
 use super::index::GroupIndex;
@@ -303,6 +303,11 @@ impl SsTableReader {
         Ok((bytes, header))
     }
 
+    /// The blocks behind the groups, by name, in the footer's order.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (&'static str, Handle)> {
+        BLOCK_NAMES.into_iter().zip(self.footer.handles())
+    }
+
     /// The bytes of a symbol table of a column.
     pub(super) fn symbol_table(&self, column: ColumnId, name: u64) -> Result<&[u8]> {
         let tables = self.tables.column(&self.file, column)?;
@@ -326,8 +331,8 @@ impl SsTableReader {
     pub(crate) fn verify(&self, schema: &Arc<TreeSchema>, codec: &KeyCodec) -> Result<()> {
         let header = self.file.read(0, HEADER_LEN)?;
         check_header(&header, self.file.mixer()).map_err(|error| self.file.locate(0, error))?;
-        for handle in self.footer.handles() {
-            self.file.read_block(handle, "block")?;
+        for (name, handle) in self.blocks() {
+            self.file.read_block(handle, name)?;
         }
         self.statistics()?;
         self.may_contain(0)?;

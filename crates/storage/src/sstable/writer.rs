@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, UInt8Array, UInt64Array};
 use arrow_schema::DataType;
-use silt_codec::{ColumnEncoder, ColumnId, KeyBuffer, KeyCodec, SymbolTables, TreeSchema};
+use silt_codec::{
+    ColumnEncoder, ColumnId, KeyBuffer, KeyCodec, SYMBOL_TABLES_MAX, SymbolTables, TreeSchema,
+};
 
 use self::pending::{Pending, Rows};
 use super::bloom::{Bloom, key_hash};
@@ -21,7 +23,7 @@ use super::group_header::{ChunkEntry, GroupHeader, KIND_COLUMN, SEQ_COLUMN};
 use super::index::GroupIndex;
 use super::reader::{FileTables, open_key_chunks, unknown_zone};
 use super::statistics::Statistics;
-use super::{EntryBatch, GroupEntry, SYMBOL_TABLES_MAX, SsTableReader, align};
+use super::{EntryBatch, GroupEntry, SsTableReader, align};
 use crate::version::FileMeta;
 use crate::vfs::{Env, OpenMode, Vfs, VfsFile};
 use crate::{Error, OpKind, Options, Result};
