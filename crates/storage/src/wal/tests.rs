@@ -590,6 +590,42 @@ fn one_sync_serves_all_that_was_appended_before_it() {
 }
 
 #[test]
+fn what_is_acknowledged_beside_a_failing_sync_is_durable() {
+    for seed in 0..20 {
+        let vfs = disk();
+        let faults = FaultVfs::new(Arc::new(vfs.clone()));
+        let env = env(Arc::new(faults.clone()));
+        let writer = WalWriter::create(&env, &dir(), UUID, 2000, first()).unwrap();
+        let writer = Mutex::new(writer);
+        faults.inject(Fault::new(FaultKind::Eio).on(OpClass::Sync).nth(seed * 3));
+        let acknowledged = Mutex::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let handle = {
+                            let mut writer = writer.lock();
+                            append(&mut writer).map(|_| (writer.last_seq(), writer.sync_handle()))
+                        };
+                        let Ok((seq, sync)) = handle else { break };
+                        if sync.sync().is_err() {
+                            break;
+                        }
+                        let mut acknowledged = acknowledged.lock();
+                        *acknowledged = seq.max(*acknowledged);
+                    }
+                });
+            }
+        });
+        assert!(writer.lock().is_poisoned() || faults.count(OpClass::Sync) <= seed * 3);
+        let image = vfs.crash_image(seed, CrashMode::DropUnsynced);
+        let recovered = replayed(&image, start()).unwrap().1.last_seq;
+        let acknowledged = *acknowledged.lock();
+        assert!(recovered >= acknowledged, "seed {seed}: {recovered} < {acknowledged}");
+    }
+}
+
+#[test]
 fn the_order_of_syncs_between_segments_is_kept() {
     let vfs = disk();
     let trace = TraceVfs::new(Arc::new(vfs.clone()));
