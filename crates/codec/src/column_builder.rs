@@ -80,8 +80,11 @@ impl ColumnBuilder {
                 return true;
             }
             (Values::Bits(bits), ValueRef::Boolean(v)) => bits.append(v),
-            (Values::Fixed(bytes, _), value) => {
-                if !self.physical.put(value, bytes) {
+            (Values::Fixed(bytes, width), value) => {
+                let start = bytes.len();
+                bytes.extend_zeros(*width);
+                if !self.physical.write(value, &mut bytes.as_slice_mut()[start..]) {
+                    bytes.truncate(start);
                     return false;
                 }
             }
@@ -112,7 +115,7 @@ impl ColumnBuilder {
                 self.push_null();
                 return Ok(());
             }
-            (Values::Fixed(bytes, _), RawCell::Fixed(cell)) => bytes.extend_from_slice(cell),
+            (Values::Fixed(bytes, _), RawCell::Fixed(cell)) => extend_fixed(bytes, cell),
             (Values::Bits(bits), RawCell::Fixed(cell)) => match cell {
                 [0] => bits.append(false),
                 [1] => bits.append(true),
@@ -187,6 +190,21 @@ impl Values {
     }
 }
 
+/// By width, so that each is one store and not a call.
+#[inline]
+fn extend_fixed(bytes: &mut MutableBuffer, cell: &[u8]) {
+    match *cell {
+        [a] => bytes.extend_from_slice(&[a]),
+        [a, b] => bytes.extend_from_slice(&[a, b]),
+        [a, b, c, d] => bytes.extend_from_slice(&[a, b, c, d]),
+        [a, b, c, d, e, f, g, h] => bytes.extend_from_slice(&[a, b, c, d, e, f, g, h]),
+        _ => match <&[u8; 16]>::try_from(cell) {
+            Ok(cell) => bytes.extend_from_slice(cell),
+            Err(_) => bytes.extend_from_slice(cell),
+        },
+    }
+}
+
 /// Room is made for a column's values ahead of them up to this size; wide ones grow as they come.
 const PREALLOCATED_BYTES: usize = 1 << 20;
 
@@ -194,11 +212,10 @@ fn concat(data_type: &DataType, arrays: &[Option<ArrayRef>]) -> Result<ArrayRef>
     if arrays.is_empty() {
         return Ok(new_empty_array(data_type));
     }
-    let null = new_null_array(data_type, 1);
-    let parts: Vec<ArrayRef> = arrays
-        .iter()
-        .map(|array| as_stored(data_type, array.as_ref().unwrap_or(&null)))
-        .collect::<Result<_>>()?;
+    // Made only where wanted: NULL of a fixed-size list takes the room of one.
+    let null = arrays.iter().any(Option::is_none).then(|| new_null_array(data_type, 1));
+    let arrays = arrays.iter().filter_map(|array| array.as_ref().or(null.as_ref()));
+    let parts = arrays.map(|array| as_stored(data_type, array)).collect::<Result<Vec<_>>>()?;
     let parts: Vec<&dyn Array> = parts.iter().map(AsRef::as_ref).collect();
     Ok(arrow_select::concat::concat(&parts)?)
 }

@@ -24,7 +24,7 @@ pub fn is_supported(data_type: &DataType) -> bool {
 /// The type that values of this type are stored as: text and binary become views, all else stays as
 /// it is; `None` if they cannot be stored. Children of nested types stay as they are.
 pub fn stored_type(data_type: &DataType) -> Option<DataType> {
-    if !is_storable(data_type, DEPTH_MAX) {
+    if !is_storable(data_type, DEPTH_MAX, ROW_BYTES_MAX) {
         return None;
     }
     Some(match Physical::of(data_type)? {
@@ -35,21 +35,25 @@ pub fn stored_type(data_type: &DataType) -> Option<DataType> {
 }
 
 /// Every value of a storable type takes at least a bit, so that the length of what is read bounds
-/// what reading allocates: hence no empty structs and nothing of width 0.
-fn is_storable(data_type: &DataType, depth: usize) -> bool {
-    let child = |field: &FieldRef| depth > 0 && is_storable(field.data_type(), depth - 1);
+/// what reading allocates: hence no empty structs and nothing of width 0. And one value takes no
+/// more than a row may, NULLs of fixed-size lists included: `room` says how much is left.
+fn is_storable(data_type: &DataType, depth: usize, room: usize) -> bool {
+    let nested =
+        |field: &FieldRef, room| depth > 0 && is_storable(field.data_type(), depth - 1, room);
+    let child = |field: &FieldRef| nested(field, room);
+    let fits = |size: i32| usize::try_from(size).ok().filter(|size| (1..=room).contains(size));
     match data_type {
         DataType::List(field) | DataType::LargeList(field) => child(field),
-        DataType::FixedSizeList(field, size) => *size > 0 && child(field),
+        DataType::FixedSizeList(field, size) => {
+            fits(*size).is_some_and(|size| nested(field, room / size))
+        }
         DataType::Struct(fields) => !fields.is_empty() && fields.iter().all(child),
         DataType::Map(field, _) => {
             let entries =
                 matches!(field.data_type(), DataType::Struct(fields) if fields.len() == 2);
             entries && !field.is_nullable() && child(field)
         }
-        DataType::FixedSizeBinary(width) => {
-            *width > 0 && usize::try_from(*width).is_ok_and(|width| width <= ROW_BYTES_MAX)
-        }
+        DataType::FixedSizeBinary(width) => fits(*width).is_some(),
         _ => Physical::of(data_type).is_some(),
     }
 }
@@ -121,7 +125,7 @@ pub(crate) fn put_data_type(out: &mut Vec<u8>, data_type: &DataType) {
 /// Takes a type off the front of `bytes`; it is storable.
 pub(crate) fn take_data_type(bytes: &mut &[u8]) -> Result<DataType> {
     let data_type = take_nested_type(bytes, DEPTH_MAX)?;
-    match is_storable(&data_type, DEPTH_MAX) {
+    match is_storable(&data_type, DEPTH_MAX, ROW_BYTES_MAX) {
         true => Ok(data_type),
         false => Err(Error::corrupt(format!("type {data_type} cannot be stored"))),
     }

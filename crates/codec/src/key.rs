@@ -15,29 +15,29 @@
 //! bytes are never the beginning of another's, so keys compare column by column, and the bytes of
 //! the first columns are a prefix of the key's.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef};
-use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::DataType;
 use memchr::{memchr, memchr_iter};
-use std::sync::Arc;
 
 use crate::bytes::{as_text, take, take_byte};
-use crate::physical::{Physical, each_bytes, fixed_values};
+use crate::physical::Physical;
 use crate::value::{normal_f32, normal_f64};
-use crate::{Error, KeyBuffer, Result, RowBuffer, TreeColumn, TreeSchema, ValueRef};
+use crate::{Error, KeyBuffer, Result, RowBuffer, TreeColumn, TreeSchema, ValueRef, key_columns};
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 64 * 1024;
 
 /// What follows a 00 that belongs to the text, and what follows the 00 that ends it.
-const ESCAPED: u8 = 0xff;
-const TERMINATOR: u8 = 0x01;
+pub(crate) const ESCAPED: u8 = 0xff;
+pub(crate) const TERMINATOR: u8 = 0x01;
 
 /// The first byte of a field of a nullable column.
-const NULL: u8 = 0x00;
-const NOT_NULL: u8 = 0x01;
+pub(crate) const NULL: u8 = 0x00;
+pub(crate) const NOT_NULL: u8 = 0x01;
 
 /// Encodes and decodes the keys of one tree.
 #[derive(Clone, Debug)]
@@ -80,52 +80,11 @@ impl KeyCodec {
 
     /// Appends one key a row; `columns` are the key columns or a prefix of them, all of one length.
     ///
-    /// Runs column by column, so that types are looked at once a batch.
-    ///
     /// # Errors
     /// As [`encode_values`](Self::encode_values); `out` is as it was.
     pub fn encode_columns(&self, columns: &[ArrayRef], out: &mut KeyBuffer) -> Result<()> {
         let fields = self.prefix(columns.len())?;
-        let Some(rows) = columns.first().map(|column| column.len()) else { return Ok(()) };
-        let fields = fields.iter().zip(columns);
-        let fields = fields.map(|(field, array)| FieldColumn::new(field, array, rows));
-        let fields = fields.collect::<Result<Vec<_>>>()?;
-
-        let fixed: usize = fields.iter().filter_map(FieldColumn::width).sum();
-        let start = out.bytes.len();
-        if fields.iter().all(|field| field.width().is_some()) {
-            check_size(fixed)?;
-            out.bytes.resize(start + rows * fixed, 0);
-            out.ends.extend((1..=rows).map(|row| start + row * fixed));
-            let bytes = &mut out.bytes[start..];
-            let mut offset = 0;
-            for field in fields {
-                let width = field.width().unwrap_or(0);
-                field.write(bytes, Stride { next: offset, stride: fixed });
-                offset += width;
-            }
-            return Ok(());
-        }
-
-        let mut lengths = vec![fixed; rows];
-        for field in &fields {
-            field.add_lengths(&mut lengths);
-        }
-        check_size(lengths.iter().copied().max().unwrap_or(0))?;
-        // From here on the lengths become where each row's next field starts.
-        let mut end = start;
-        out.ends.reserve(rows);
-        for length in &mut lengths {
-            let from = end - start;
-            end += *length;
-            *length = from;
-            out.ends.push(end);
-        }
-        out.bytes.resize(end, 0);
-        for field in fields {
-            field.write(&mut out.bytes[start..], Cursors(&mut lengths));
-        }
-        Ok(())
+        key_columns::encode(fields, columns, out)
     }
 
     /// Pushes the values of all key columns.
@@ -137,8 +96,7 @@ impl KeyCodec {
         let mut scratch = row.take_scratch();
         let decoded = self.fields.iter().try_for_each(|field| {
             let bytes = field.take(&mut rest)?;
-            row.push(field.value(bytes, &mut scratch)?);
-            Ok(())
+            field.push(bytes, &mut scratch, row)
         });
         row.keep_scratch(scratch);
         decoded.and_then(|()| no_more(rest))
@@ -156,7 +114,7 @@ impl KeyCodec {
         let field = &self.fields[column];
         let bytes = field.take(&mut rest)?;
         let mut scratch = row.take_scratch();
-        let pushed = field.value(bytes, &mut scratch).map(|value| row.push(value));
+        let pushed = field.push(bytes, &mut scratch, row);
         row.keep_scratch(scratch);
         pushed
     }
@@ -216,10 +174,10 @@ pub fn successor(prefix: &mut Vec<u8>) -> bool {
 /// One column of a key.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyField {
-    column: TreeColumn,
-    physical: Physical,
+    pub(crate) column: TreeColumn,
+    pub(crate) physical: Physical,
     /// FF where descending: what every byte of the field is combined with by exclusive or.
-    mask: u8,
+    pub(crate) mask: u8,
 }
 
 impl KeyField {
@@ -260,8 +218,15 @@ impl KeyField {
             }
             (physical, value) => {
                 let word = physical.word(value).ok_or_else(|| self.column.mismatch(value))?;
-                let width = physical.width().unwrap_or(8);
-                out.extend_from_slice(&self.ordered_word(word).to_be_bytes()[8 - width..]);
+                let [a, b, c, d, low @ ..] = self.ordered_word(word).to_be_bytes();
+                let [e, f, g, h] = low;
+                // By width, so that each is one store and not a call.
+                match physical.width() {
+                    Some(1) => out.push(h),
+                    Some(2) => out.extend_from_slice(&[g, h]),
+                    Some(4) => out.extend_from_slice(&low),
+                    _ => out.extend_from_slice(&[a, b, c, d, e, f, g, h]),
+                }
             }
         }
         if self.mask != 0 {
@@ -340,17 +305,9 @@ impl KeyField {
             FieldBytes::Null => return Ok(ValueRef::Null),
             FieldBytes::Plain(bytes) | FieldBytes::Escaped(bytes) => bytes,
         };
-        if let Some(width @ ..=8) =
-            self.physical.width().filter(|_| !matches!(self.physical, Physical::FixedBinary(_)))
-        {
-            let mut word = [0; 8];
-            word[8 - width..].copy_from_slice(bytes);
-            let mask = u64::from_be_bytes([self.mask; 8]) >> (64 - 8 * width);
-            let word = self.word_of_ordered(u64::from_be_bytes(word) ^ mask);
-            return self
-                .physical
-                .value_of_word(word)
-                .map_err(|error| self.damaged(error.message()));
+        if self.is_word() {
+            let value = self.physical.value_of_word(self.word(bytes));
+            return value.map_err(|error| self.damaged(error.message()));
         }
         if self.physical == Physical::Decimal {
             let mut word = [self.mask; 16];
@@ -377,6 +334,48 @@ impl KeyField {
             }
             _ => ValueRef::Binary(bytes),
         })
+    }
+
+    /// Pushes the value of bytes that [`take`](Self::take) gave.
+    #[inline]
+    fn push(
+        &self,
+        field: FieldBytes<'_>,
+        scratch: &mut Vec<u8>,
+        row: &mut RowBuffer,
+    ) -> Result<()> {
+        match field {
+            FieldBytes::Plain(bytes) if self.is_word() => {
+                let pushed = self.physical.push_word(self.word(bytes), row);
+                pushed.map_err(|error| self.damaged(error.message()))
+            }
+            _ => {
+                row.push(self.value(field, scratch)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// The bits of a value of at most eight bytes.
+    #[inline]
+    fn word(&self, bytes: &[u8]) -> u64 {
+        let (word, ones) = match *bytes {
+            [a] => (u64::from(a), u64::from(u8::MAX)),
+            [a, b] => (u64::from(u16::from_be_bytes([a, b])), u64::from(u16::MAX)),
+            [a, b, c, d] => (u64::from(u32::from_be_bytes([a, b, c, d])), u64::from(u32::MAX)),
+            [a, b, c, d, e, f, g, h] => (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::MAX),
+            _ => unreachable!("no word of {} bytes", bytes.len()),
+        };
+        self.word_of_ordered(if self.mask == 0 { word } else { word ^ ones })
+    }
+
+    /// Whether values are a word of at most eight bytes.
+    #[inline]
+    fn is_word(&self) -> bool {
+        !matches!(
+            self.physical,
+            Physical::Decimal | Physical::FixedBinary(_) | Physical::Text | Physical::Binary
+        )
     }
 
     #[inline]
@@ -407,245 +406,14 @@ pub(crate) enum FieldBytes<'a> {
     Escaped(&'a [u8]),
 }
 
-/// One key column of a batch.
-struct FieldColumn<'a> {
-    array: &'a dyn Array,
-    nulls: Option<&'a NullBuffer>,
-    physical: Physical,
-    nullable: bool,
-    mask: u8,
-}
-
-impl<'a> FieldColumn<'a> {
-    fn new(field: &'a KeyField, array: &'a ArrayRef, rows: usize) -> Result<Self> {
-        field.column.check_array(array)?;
-        if array.len() != rows {
-            let (id, len) = (field.column.id, array.len());
-            return Err(Error::invalid(format!("column {id} of {len} rows in a batch of {rows}")));
-        }
-        let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
-        let nullable = field.column.nullable;
-        Ok(Self { array, nulls, physical: field.physical, nullable, mask: field.mask })
-    }
-
-    /// The field's width, if every row of the batch has the same.
-    fn width(&self) -> Option<usize> {
-        let width = self.physical.width()? + usize::from(self.nullable);
-        self.nulls.is_none().then_some(width)
-    }
-
-    /// Adds the field's length in each row; only where they differ.
-    fn add_lengths(&self, lengths: &mut [usize]) {
-        if self.width().is_some() {
-            return;
-        }
-        let base = usize::from(self.nullable);
-        match self.physical.width() {
-            Some(width) => lengths.iter_mut().for_each(|length| *length += base + width),
-            None => each_bytes(self.array, |row, bytes| {
-                // Most text has no 00, and the search says so faster than a count would.
-                let escapes = match memchr(0, bytes) {
-                    None => 0,
-                    Some(first) => memchr_iter(0, &bytes[first..]).count(),
-                };
-                lengths[row] += base + bytes.len() + escapes + 2;
-            }),
-        }
-        let Some(nulls) = self.nulls else { return };
-        match self.physical.width() {
-            Some(width) => each_null(nulls, |row| lengths[row] -= width),
-            None => each_bytes(self.array, |row, bytes| {
-                if nulls.is_null(row) {
-                    lengths[row] -= bytes.len() + memchr_iter(0, bytes).count() + 2;
-                }
-            }),
-        }
-    }
-
-    fn write(&self, bytes: &mut [u8], places: impl Places) {
-        match self.physical {
-            Physical::Boolean => {
-                self.write_booleans(self.array.as_boolean().values(), bytes, places)
-            }
-            Physical::Int(1) => self.write_fixed(bytes, places, signed::<1>),
-            Physical::Int(2) => self.write_fixed(bytes, places, signed::<2>),
-            Physical::Int(4) => self.write_fixed(bytes, places, signed::<4>),
-            Physical::Int(_) => self.write_fixed(bytes, places, signed::<8>),
-            Physical::UInt(1) => self.write_fixed(bytes, places, reversed::<1>),
-            Physical::UInt(2) => self.write_fixed(bytes, places, reversed::<2>),
-            Physical::UInt(4) => self.write_fixed(bytes, places, reversed::<4>),
-            Physical::UInt(_) => self.write_fixed(bytes, places, reversed::<8>),
-            Physical::Float32 => {
-                self.write_fixed(bytes, places, |v| {
-                    ordered_f32(f32::from_le_bytes(v)).to_be_bytes()
-                });
-            }
-            Physical::Float64 => {
-                self.write_fixed(bytes, places, |v| {
-                    ordered_f64(f64::from_le_bytes(v)).to_be_bytes()
-                });
-            }
-            Physical::Decimal => self.write_fixed(bytes, places, signed::<16>),
-            Physical::FixedBinary(16) => self.write_fixed(bytes, places, |v: [u8; 16]| v),
-            Physical::FixedBinary(width) => self.write_slices(width, bytes, places),
-            Physical::Text | Physical::Binary => self.write_bytes(bytes, places),
-            Physical::Interval | Physical::Nested => unreachable!("refused by the codec"),
-        }
-    }
-
-    fn write_fixed<const W: usize>(
-        &self,
-        bytes: &mut [u8],
-        mut places: impl Places,
-        order: impl Fn([u8; W]) -> [u8; W],
-    ) {
-        let values = fixed_values(self.array, W);
-        let (values, _) = values.as_chunks::<W>();
-        let mask = self.mask;
-        let masked = |value: [u8; W]| order(value).map(|byte| byte ^ mask);
-        match (self.nullable, self.nulls) {
-            (false, _) => {
-                for (row, value) in values.iter().enumerate() {
-                    let at = places.take(row, W);
-                    bytes[at..at + W].copy_from_slice(&masked(*value));
-                }
-            }
-            (true, None) => {
-                for (row, value) in values.iter().enumerate() {
-                    let at = places.take(row, W + 1);
-                    bytes[at] = NOT_NULL ^ mask;
-                    bytes[at + 1..at + 1 + W].copy_from_slice(&masked(*value));
-                }
-            }
-            (true, Some(nulls)) => {
-                for (row, value) in values.iter().enumerate() {
-                    if nulls.is_null(row) {
-                        bytes[places.take(row, 1)] = NULL ^ mask;
-                    } else {
-                        let at = places.take(row, W + 1);
-                        bytes[at] = NOT_NULL ^ mask;
-                        bytes[at + 1..at + 1 + W].copy_from_slice(&masked(*value));
-                    }
-                }
-            }
-        }
-    }
-
-    fn write_booleans(&self, values: &BooleanBuffer, bytes: &mut [u8], mut places: impl Places) {
-        for (row, value) in values.iter().enumerate() {
-            self.write_cell(row, &[u8::from(value)], bytes, &mut places);
-        }
-    }
-
-    fn write_slices(&self, width: usize, bytes: &mut [u8], mut places: impl Places) {
-        let values = fixed_values(self.array, width);
-        for (row, value) in values.chunks_exact(width).enumerate() {
-            self.write_cell(row, value, bytes, &mut places);
-        }
-    }
-
-    /// Writes a field whose value's bytes need neither order nor escapes.
-    fn write_cell(&self, row: usize, value: &[u8], bytes: &mut [u8], places: &mut impl Places) {
-        if self.nulls.is_some_and(|nulls| nulls.is_null(row)) {
-            bytes[places.take(row, 1)] = NULL ^ self.mask;
-            return;
-        }
-        let base = usize::from(self.nullable);
-        let at = places.take(row, base + value.len());
-        let field = &mut bytes[at..at + base + value.len()];
-        if self.nullable {
-            field[0] = NOT_NULL;
-        }
-        field[base..].copy_from_slice(value);
-        if self.mask != 0 {
-            invert(field);
-        }
-    }
-
-    fn write_bytes(&self, bytes: &mut [u8], mut places: impl Places) {
-        let base = usize::from(self.nullable);
-        each_bytes(self.array, |row, value| {
-            if self.nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                bytes[places.take(row, 1)] = NULL ^ self.mask;
-                return;
-            }
-            let escapes = match memchr(0, value) {
-                None => 0,
-                Some(first) => memchr_iter(0, &value[first..]).count(),
-            };
-            let length = base + value.len() + escapes + 2;
-            let at = places.take(row, length);
-            let field = &mut bytes[at..at + length];
-            if self.nullable {
-                field[0] = NOT_NULL;
-            }
-            let (text, end) = field[base..].split_at_mut(value.len() + escapes);
-            if escapes == 0 {
-                text.copy_from_slice(value);
-            } else {
-                escape_into(value, text);
-            }
-            end.copy_from_slice(&[0, TERMINATOR]);
-            if self.mask != 0 {
-                invert(field);
-            }
-        });
-    }
-}
-
-/// Where the next field of a row goes.
-trait Places {
-    fn take(&mut self, row: usize, width: usize) -> usize;
-}
-
-/// Every row is as long as the others. Asked for row after row.
-struct Stride {
-    next: usize,
-    stride: usize,
-}
-
-impl Places for Stride {
-    #[inline]
-    fn take(&mut self, _row: usize, _width: usize) -> usize {
-        let at = self.next;
-        self.next += self.stride;
-        at
-    }
-}
-
-/// Rows of different lengths, each with its place.
-struct Cursors<'a>(&'a mut [usize]);
-
-impl Places for Cursors<'_> {
-    #[inline]
-    fn take(&mut self, row: usize, width: usize) -> usize {
-        let at = self.0[row];
-        self.0[row] += width;
-        at
-    }
-}
-
 #[inline]
-fn reversed<const W: usize>(mut value: [u8; W]) -> [u8; W] {
-    value.reverse();
-    value
-}
-
-#[inline]
-fn signed<const W: usize>(value: [u8; W]) -> [u8; W] {
-    let mut value = reversed(value);
-    value[0] ^= 0x80;
-    value
-}
-
-#[inline]
-fn ordered_f64(value: f64) -> u64 {
+pub(crate) fn ordered_f64(value: f64) -> u64 {
     let bits = normal_f64(value).to_bits();
     bits ^ ((bits.cast_signed() >> 63).cast_unsigned() | 1 << 63)
 }
 
 #[inline]
-fn ordered_f32(value: f32) -> u32 {
+pub(crate) fn ordered_f32(value: f32) -> u32 {
     let bits = normal_f32(value).to_bits();
     bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | 1 << 31)
 }
@@ -661,18 +429,6 @@ fn put_escaped(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, TERMINATOR]);
 }
 
-fn escape_into(value: &[u8], out: &mut [u8]) {
-    let mut at = 0;
-    for &byte in value {
-        out[at] = byte;
-        at += 1;
-        if byte == 0 {
-            out[at] = ESCAPED;
-            at += 1;
-        }
-    }
-}
-
 /// Undoes escapes, and leaves the inversion of descending columns as it is.
 fn unescape(bytes: &[u8], mask: u8, out: &mut Vec<u8>) {
     let mut from = 0;
@@ -684,15 +440,11 @@ fn unescape(bytes: &[u8], mask: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes[from..]);
 }
 
-fn invert(bytes: &mut [u8]) {
+pub(crate) fn invert(bytes: &mut [u8]) {
     bytes.iter_mut().for_each(|byte| *byte = !*byte);
 }
 
-fn each_null(nulls: &NullBuffer, mut each: impl FnMut(usize)) {
-    (0..nulls.len()).filter(|&row| nulls.is_null(row)).for_each(&mut each);
-}
-
-fn check_size(size: usize) -> Result<()> {
+pub(crate) fn check_size(size: usize) -> Result<()> {
     if size <= KEY_BYTES_MAX {
         return Ok(());
     }

@@ -74,8 +74,8 @@ fn put_run(array: &dyn Array, out: &mut Vec<u8>) {
         other => match Physical::of(other).map(|physical| (physical, physical.width())) {
             Some((_, Some(width))) => out.extend_from_slice(&fixed_values(array, width)),
             Some((Physical::Text | Physical::Binary, None)) => {
-                each_bytes(array, |_, bytes| put_varint(out, bytes.len() as u64));
-                each_bytes(array, |_, bytes| out.extend_from_slice(bytes));
+                each_bytes(array, 0..array.len(), |_, bytes| put_varint(out, bytes.len() as u64));
+                each_bytes(array, 0..array.len(), |_, bytes| out.extend_from_slice(bytes));
             }
             _ => unreachable!("columns of type {other} are refused by the schema"),
         },

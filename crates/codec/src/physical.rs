@@ -3,12 +3,14 @@
 //! Every format of rows and keys goes through this small set of kinds, so that a new Arrow type of
 //! an old kind costs one line in [`Physical::of`].
 
+use std::ops::Range;
+
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, types};
 use arrow_buffer::{Buffer, IntervalMonthDayNano};
 use arrow_schema::DataType;
 
-use crate::{Error, Result, ValueRef};
+use crate::{Error, Result, RowBuffer, ValueRef};
 
 /// The kind of a column's bytes; widths are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,7 @@ impl Physical {
     }
 
     /// The bits of a value of at most eight bytes; `None` if it is not of this kind or does not fit.
+    #[inline]
     pub(crate) fn word(self, value: ValueRef<'_>) -> Option<u64> {
         match (self, value) {
             (Self::Boolean, ValueRef::Boolean(v)) => Some(u64::from(v)),
@@ -98,29 +101,36 @@ impl Physical {
         }
     }
 
-    /// Appends a value of fixed width, low byte first; false (and nothing appended) if it does not fit.
-    pub(crate) fn put(self, value: ValueRef<'_>, out: &mut impl Extend<u8>) -> bool {
-        let Some(width) = self.width() else { return false };
+    /// Writes a value of fixed width, low byte first, to `out` of that width; false if it does not
+    /// fit.
+    #[inline]
+    pub(crate) fn write(self, value: ValueRef<'_>, out: &mut [u8]) -> bool {
         match self {
-            Self::Decimal | Self::Interval => {
-                let word = self.wide_word(value);
-                word.map(|word| out.extend(word.to_le_bytes())).is_some()
-            }
+            Self::Decimal | Self::Interval => match self.wide_word(value) {
+                Some(word) => out.copy_from_slice(&word.to_le_bytes()),
+                None => return false,
+            },
             Self::FixedBinary(width) => match value {
-                ValueRef::Binary(v) if v.len() == width => {
-                    out.extend(v.iter().copied());
-                    true
-                }
-                _ => false,
+                ValueRef::Binary(v) if v.len() == width => out.copy_from_slice(v),
+                _ => return false,
             },
             _ => {
-                let word = self.word(value);
-                word.map(|word| out.extend(word.to_le_bytes().into_iter().take(width))).is_some()
+                let Some(word) = self.word(value) else { return false };
+                let bytes = word.to_le_bytes();
+                // By width, so that each is one store and not a call.
+                match out.len() {
+                    1 => out[0] = bytes[0],
+                    2 => out.copy_from_slice(&bytes[..2]),
+                    4 => out.copy_from_slice(&bytes[..4]),
+                    _ => out.copy_from_slice(&bytes),
+                }
             }
         }
+        true
     }
 
     /// The value of these bits.
+    #[inline]
     pub(crate) fn value_of_word(self, word: u64) -> Result<ValueRef<'static>> {
         Ok(match self {
             Self::Boolean if word > 1 => {
@@ -135,6 +145,31 @@ impl Physical {
         })
     }
 
+    /// Pushes the value of these bits: what [`value_of_word`](Self::value_of_word) says, without a
+    /// value in between, whose writing and reading back would take most of the time.
+    #[inline]
+    pub(crate) fn push_word(self, word: u64, row: &mut RowBuffer) -> Result<()> {
+        match self {
+            Self::Int(width) => row.push(ValueRef::Int(sign_extend(word, width))),
+            Self::UInt(_) => row.push(ValueRef::UInt(word)),
+            Self::Float64 => row.push(ValueRef::Float(f64::from_bits(word))),
+            _ => row.push(self.value_of_word(word)?),
+        }
+        Ok(())
+    }
+
+    /// Pushes the value of bytes that [`write`](Self::write) wrote.
+    #[inline]
+    pub(crate) fn push_bytes(self, bytes: &[u8], row: &mut RowBuffer) -> Result<()> {
+        match self {
+            Self::Decimal | Self::Interval | Self::FixedBinary(_) => {
+                row.push(self.value_of_bytes(bytes)?)
+            }
+            _ => self.push_word(word_of(bytes), row)?,
+        }
+        Ok(())
+    }
+
     /// The value of these sixteen bytes.
     pub(crate) fn value_of_wide_word(self, word: u128) -> ValueRef<'static> {
         match self {
@@ -147,7 +182,8 @@ impl Physical {
         }
     }
 
-    /// The value of bytes that [`put`](Self::put) wrote; `bytes` has this kind's width.
+    /// The value of bytes that [`write`](Self::write) wrote; `bytes` has this kind's width.
+    #[inline]
     pub(crate) fn value_of_bytes(self, bytes: &[u8]) -> Result<ValueRef<'_>> {
         match self {
             Self::FixedBinary(_) => Ok(ValueRef::Binary(bytes)),
@@ -307,12 +343,16 @@ pub(crate) fn fixed_values(array: &dyn Array, width: usize) -> Buffer {
     data.buffers()[0].slice_with_length(data.offset() * width, data.len() * width)
 }
 
-/// Calls `each` with every row of an array of text or variable binary, bytes of NULLs included.
-pub(crate) fn each_bytes<'a>(array: &'a dyn Array, mut each: impl FnMut(usize, &'a [u8])) {
+/// Calls `each` with these rows of an array of text or variable binary, bytes of NULLs included.
+pub(crate) fn each_bytes<'a>(
+    array: &'a dyn Array,
+    rows: Range<usize>,
+    mut each: impl FnMut(usize, &'a [u8]),
+) {
     macro_rules! walk {
         ($array:expr) => {{
             let array = $array;
-            for row in 0..array.len() {
+            for row in rows {
                 each(row, AsRef::<[u8]>::as_ref(array.value(row)));
             }
         }};

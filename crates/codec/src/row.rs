@@ -22,11 +22,10 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use arrow_buffer::{BooleanBuffer, Buffer};
 
-use crate::bytes::{as_text, put_varint, take_varint};
-use crate::column_builder::RawCell;
+use crate::bytes::put_varint;
 use crate::key_buffer::KeyBuffer;
 use crate::physical::{ArrayCell, Physical, array_cell, each_bytes, fits, fixed_values};
-use crate::{Error, Result, RowBuffer, TreeColumn, TreeSchema, ValueRef, nested};
+use crate::{Error, Result, TreeColumn, TreeSchema, ValueRef, nested};
 
 /// The longest row, in bytes.
 pub const ROW_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -40,26 +39,26 @@ const _: () = assert!(cfg!(target_endian = "little"), "stored rows are little-en
 /// Encodes the rows of one schema version, and knows where each column lies in them.
 #[derive(Clone, Debug)]
 pub struct RowCodec {
-    schema: Arc<TreeSchema>,
-    slots: Vec<Slot>,
+    pub(crate) schema: Arc<TreeSchema>,
+    pub(crate) slots: Vec<Slot>,
     /// The head of a row whose ends are narrow; that of a wide one differs in its lowest bit.
-    head: Vec<u8>,
-    null_bytes: usize,
+    pub(crate) head: Vec<u8>,
+    pub(crate) null_bytes: usize,
     fixed_bytes: usize,
-    variable_count: usize,
+    pub(crate) variable_count: usize,
 }
 
 /// Where a value column lies.
 #[derive(Clone, Copy, Debug)]
-struct Slot {
-    physical: Physical,
-    place: Place,
+pub(crate) struct Slot {
+    pub(crate) physical: Physical,
+    pub(crate) place: Place,
     /// Which of the null bits is the column's.
-    null_bit: Option<usize>,
+    pub(crate) null_bit: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Place {
+pub(crate) enum Place {
     /// Offset in the fixed part, and width.
     Fixed(usize, usize),
     /// Which of the ends.
@@ -221,7 +220,7 @@ impl RowCodec {
                 }
             }
             (Place::Variable(index), CellValues::Bytes) => {
-                each_bytes(column.array, |row, bytes| {
+                each_bytes(column.array, 0..bodies.len(), |row, bytes| {
                     self.write_variable(
                         index,
                         if is_null(row) { &[] } else { bytes },
@@ -284,43 +283,39 @@ impl RowCodec {
         let body = out.len();
         let ends = body + self.ends_at();
         let variable = ends + end_width(wide) * self.variable_count;
-        out.resize(body + self.null_bytes, 0);
-        // The fixed part first, in order; then variable values, whose ends it leaves room for.
-        for (index, slot) in self.slots.iter().enumerate() {
-            let Place::Fixed(_, width) = slot.place else { continue };
-            match cell(index)? {
-                ArrayCell::Value(ValueRef::Null) => {
-                    self.put_null(index, &mut out[body..])?;
-                    out.resize(out.len() + width, 0);
-                }
-                ArrayCell::Value(value) if slot.physical.put(value, out) => {}
-                ArrayCell::Value(value) => {
-                    return Err(self.schema.value_columns()[index].mismatch(value));
-                }
-                ArrayCell::Nested(..) => unreachable!("the type was checked"),
-            }
-        }
         out.resize(variable, 0);
         for (index, slot) in self.slots.iter().enumerate() {
-            let Place::Variable(end) = slot.place else { continue };
-            match (slot.physical, cell(index)?) {
-                (_, ArrayCell::Value(ValueRef::Null)) => self.put_null(index, &mut out[body..])?,
-                (Physical::Text, ArrayCell::Value(ValueRef::Text(v))) => {
-                    out.extend_from_slice(v.as_bytes())
+            let (value, is_nested) = match cell(index)? {
+                ArrayCell::Value(value) => (value, false),
+                ArrayCell::Nested(array, row) => {
+                    nested::put_row(array, row, out);
+                    (ValueRef::Binary(&[]), true)
                 }
-                (Physical::Binary, ArrayCell::Value(ValueRef::Binary(v))) => {
-                    out.extend_from_slice(v)
-                }
-                (Physical::Nested, ArrayCell::Nested(array, row)) => {
-                    nested::put_row(array, row, out)
-                }
-                (_, ArrayCell::Value(value)) => {
+            };
+            if value.is_null() {
+                self.put_null(index, &mut out[body..])?;
+            }
+            let end = match slot.place {
+                Place::Fixed(offset, width) => {
+                    let at = body + self.null_bytes + offset;
+                    if value.is_null() || slot.physical.write(value, &mut out[at..at + width]) {
+                        continue;
+                    }
                     return Err(self.schema.value_columns()[index].mismatch(value));
                 }
-                (_, ArrayCell::Nested(..)) => unreachable!("the type was checked"),
-            }
-            // Before the ends' width is used up the size is refused, if it comes to that.
-            check_size(out.len() - start)?;
+                Place::Variable(end) => end,
+            };
+            let bytes = match (slot.physical, value) {
+                (_, ValueRef::Null) => &[],
+                (Physical::Text, ValueRef::Text(v)) => v.as_bytes(),
+                (Physical::Binary, ValueRef::Binary(v)) => v,
+                // Its bytes are there already.
+                (Physical::Nested, ValueRef::Binary(v)) if is_nested => v,
+                _ => return Err(self.schema.value_columns()[index].mismatch(value)),
+            };
+            // Before the bytes are copied: no value makes us ask for more memory than a row may have.
+            check_size(out.len() - start + bytes.len())?;
+            out.extend_from_slice(bytes);
             let length = out.len() - variable;
             put_end(&mut out[ends + end_width(wide) * end..], wide, length);
         }
@@ -353,159 +348,9 @@ impl RowCodec {
 
     /// Where the ends start behind the head.
     #[inline]
-    fn ends_at(&self) -> usize {
+    pub(crate) fn ends_at(&self) -> usize {
         self.null_bytes + self.fixed_bytes
     }
-}
-
-/// What one column of a row holds; nested values stay bytes until someone wants them.
-#[derive(Clone, Copy, Debug)]
-pub enum RowCell<'a> {
-    /// A value of any type that is not nested.
-    Value(ValueRef<'a>),
-    /// The bytes of a nested value; [`RowView::push_to`] decodes them.
-    Nested(&'a [u8]),
-}
-
-/// One row, read in place.
-#[derive(Clone, Copy, Debug)]
-pub struct RowView<'a> {
-    codec: &'a RowCodec,
-    /// All behind the head.
-    body: &'a [u8],
-    wide: bool,
-}
-
-impl<'a> RowView<'a> {
-    /// A view of `bytes`, which were written by `codec`'s schema version.
-    ///
-    /// # Errors
-    /// `Corrupt` for another version or bytes too short for the schema.
-    #[inline]
-    pub fn new(codec: &'a RowCodec, bytes: &'a [u8]) -> Result<Self> {
-        let Some((head, body)) = bytes.split_at_checked(codec.head.len()) else {
-            return Err(ends_early(codec, bytes));
-        };
-        let wide = head[0] & 1 == 1;
-        if head[0] & !1 != codec.head[0] || head[1..] != codec.head[1..] {
-            return Err(other_version(codec, bytes));
-        }
-        let view = Self { codec, body, wide };
-        if bytes.len() > ROW_BYTES_MAX {
-            return Err(Error::corrupt(format!(
-                "a row of {} bytes, at most {ROW_BYTES_MAX} are possible",
-                bytes.len()
-            )));
-        }
-        let variable_at = view.variable_at();
-        let end = match codec.variable_count {
-            _ if body.len() < variable_at => return Err(ends_early(codec, bytes)),
-            0 => 0,
-            count => view.end(count - 1),
-        };
-        if body.len() - variable_at != end {
-            let stored = body.len() - variable_at;
-            return Err(Error::corrupt(format!(
-                "a row's variable part of {stored} bytes ends at {end}"
-            )));
-        }
-        Ok(view)
-    }
-
-    /// The schema version that a row was written by.
-    ///
-    /// # Errors
-    /// `Corrupt` if the bytes end within it.
-    pub fn schema_version(mut bytes: &[u8]) -> Result<u32> {
-        version_of_head(take_varint(&mut bytes)?)
-    }
-
-    /// The value column at `index`, counted from the first one behind the key. O(1).
-    ///
-    /// # Errors
-    /// `Corrupt` for bytes that no row has.
-    ///
-    /// # Panics
-    /// If the schema has no value column at `index`.
-    #[inline]
-    pub fn value(&self, index: usize) -> Result<RowCell<'a>> {
-        let physical = self.codec.slots[index].physical;
-        Ok(RowCell::Value(match (self.raw(index)?, physical) {
-            (RawCell::Null, _) => ValueRef::Null,
-            (RawCell::Fixed(bytes), _) => physical.value_of_bytes(bytes)?,
-            (RawCell::Bytes(bytes), Physical::Text) => ValueRef::Text(as_text(bytes)?),
-            (RawCell::Bytes(bytes), Physical::Nested) => return Ok(RowCell::Nested(bytes)),
-            (RawCell::Bytes(bytes), _) => ValueRef::Binary(bytes),
-        }))
-    }
-
-    /// Pushes the value column at `index`, nested ones decoded.
-    ///
-    /// # Errors
-    /// `Corrupt` for bytes that no row has.
-    ///
-    /// # Panics
-    /// If the schema has no value column at `index`.
-    #[inline]
-    pub fn push_to(&self, index: usize, row: &mut RowBuffer) -> Result<()> {
-        match self.value(index)? {
-            RowCell::Value(value) => row.push(value),
-            RowCell::Nested(bytes) => {
-                let data_type = &self.codec.schema.value_columns()[index].data_type;
-                row.push_nested(nested::decode_row(data_type, bytes)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// The bytes of the value column at `index`.
-    #[inline]
-    pub(crate) fn raw(&self, index: usize) -> Result<RawCell<'a>> {
-        let slot = &self.codec.slots[index];
-        if let Some(bit) = slot.null_bit
-            && self.body[bit / 8] >> (bit % 8) & 1 == 1
-        {
-            return Ok(RawCell::Null);
-        }
-        match slot.place {
-            Place::Fixed(offset, width) => {
-                let at = self.codec.null_bytes + offset;
-                Ok(RawCell::Fixed(&self.body[at..at + width]))
-            }
-            Place::Variable(index) => {
-                let start = if index == 0 { 0 } else { self.end(index - 1) };
-                let end = self.end(index);
-                let bytes = self.body[self.variable_at()..].get(start..end);
-                bytes.map(RawCell::Bytes).ok_or_else(|| {
-                    Error::corrupt(format!(
-                        "a row's value from {start} to {end} of its variable part"
-                    ))
-                })
-            }
-        }
-    }
-
-    #[inline]
-    fn variable_at(&self) -> usize {
-        self.codec.ends_at() + end_width(self.wide) * self.codec.variable_count
-    }
-
-    #[inline]
-    fn end(&self, index: usize) -> usize {
-        let ends = &self.body[self.codec.ends_at() + end_width(self.wide) * index..];
-        match (self.wide, ends) {
-            (false, [a, b, ..]) => usize::from(u16::from_le_bytes([*a, *b])),
-            (true, [a, b, c, d, ..]) => u32::from_le_bytes([*a, *b, *c, *d]) as usize,
-            _ => unreachable!("the row's length was checked"),
-        }
-    }
-}
-
-/// The version in a row's head.
-#[inline]
-pub(crate) fn version_of_head(head: u64) -> Result<u32> {
-    u32::try_from(head >> 1)
-        .map_err(|_| Error::corrupt(format!("a row of schema version {}", head >> 1)))
 }
 
 /// Where a row of a batch is being written.
@@ -552,7 +397,7 @@ impl<'a> Cells<'a> {
             CellValues::Fixed(_) | CellValues::Bits(_) => {}
             CellValues::Bytes => {
                 let nulls = self.array.nulls();
-                each_bytes(self.array, |row, bytes| {
+                each_bytes(self.array, 0..lengths.len(), |row, bytes| {
                     if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
                         lengths[row] += bytes.len();
                     }
@@ -601,7 +446,7 @@ fn is_wide(variable: usize) -> bool {
 }
 
 #[inline]
-fn end_width(wide: bool) -> usize {
+pub(crate) fn end_width(wide: bool) -> usize {
     if wide { 4 } else { 2 }
 }
 
@@ -618,21 +463,4 @@ fn check_size(size: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(format!("a row of {size} bytes, at most {ROW_BYTES_MAX} are possible")))
-}
-
-#[cold]
-fn ends_early(codec: &RowCodec, bytes: &[u8]) -> Error {
-    let version = codec.schema.version;
-    Error::corrupt(format!("a row of {} bytes, too few for schema version {version}", bytes.len()))
-}
-
-#[cold]
-fn other_version(codec: &RowCodec, bytes: &[u8]) -> Error {
-    let version = codec.schema.version;
-    match RowView::schema_version(bytes) {
-        Ok(other) => {
-            Error::corrupt(format!("a row of schema version {other} read as version {version}"))
-        }
-        Err(error) => error,
-    }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::bytes::take_varint;
-use crate::row::version_of_head;
+use crate::row_view::version_of_head;
 use crate::{Error, KeyCodec, Result, RowBuffer, RowCodec, RowView, TreeSchema};
 
 /// Where a reader of rows finds the schema that a row was written by.

@@ -126,8 +126,10 @@ impl Value {
                 out.extend(v.to_le_bytes());
             }
             Self::Interval(_) => {
+                let mut bytes = [0; 16];
+                Physical::Interval.write(self.as_ref(), &mut bytes);
                 out.push(6);
-                Physical::Interval.put(self.as_ref(), out);
+                out.extend(bytes);
             }
             Self::Text(v) => {
                 out.push(7);
@@ -305,6 +307,7 @@ impl RowBuffer {
     }
 
     /// Appends a value, copying its bytes.
+    #[inline]
     pub fn push(&mut self, value: ValueRef<'_>) {
         let slot = match value {
             ValueRef::Null => Slot::Null,

@@ -318,3 +318,44 @@ fn columns_of_different_lengths_are_refused() {
     assert!(columns[0].len() != columns[1].len());
     assert!(codec.encode_columns(&columns, &mut KeyBuffer::new()).is_err());
 }
+
+/// More rows than are written at a time, with NULLs and NULs in some blocks only.
+#[test]
+fn keys_of_many_rows_are_those_of_each() {
+    let types =
+        [(DataType::Utf8View, true), (DataType::Int32, true), (DataType::BinaryView, false)];
+    let mut schema = tree(3, &types);
+    schema.key[2].descending = true;
+    let codec = KeyCodec::new(&schema).unwrap();
+    let row = |index: i64| {
+        let text = match index {
+            200..300 => format!("{index}\0{}", "\0x".repeat(3)),
+            _ => "plain".repeat(usize::try_from(index % 7).unwrap()),
+        };
+        let text = if index % 11 == 0 { Value::Null } else { Value::Text(text) };
+        let number = if index > 500 && index % 3 == 0 { Value::Null } else { Value::Int(-index) };
+        vec![text, number, Value::Binary(index.to_le_bytes().to_vec())]
+    };
+    for rows in [127, 128, 129, 700] {
+        let rows: Vec<_> = (0..rows).map(row).collect();
+        let mut keys = KeyBuffer::new();
+        codec.encode_columns(&arrays(&schema, &rows, 0..3), &mut keys).unwrap();
+        assert_eq!(keys.len(), rows.len());
+        for (row, bytes) in rows.iter().zip(keys.iter()) {
+            assert_eq!(bytes, key(&codec, row));
+        }
+    }
+}
+
+/// The rows before the one that is too long leave nothing behind.
+#[test]
+fn batch_with_a_key_beyond_the_limit_late_adds_nothing() {
+    let schema = tree(1, &[(DataType::Utf8View, false)]);
+    let codec = KeyCodec::new(&schema).unwrap();
+    let mut rows = vec![vec![Value::Text("short".into())]; 400];
+    rows[350] = vec![Value::Text("x".repeat(KEY_BYTES_MAX))];
+    let mut keys = KeyBuffer::new();
+    keys.push(b"before");
+    assert!(codec.encode_columns(&[array(&schema, &rows, 0)], &mut keys).is_err());
+    assert_eq!((keys.len(), keys.byte_len()), (1, 6));
+}

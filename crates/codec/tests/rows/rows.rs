@@ -2,7 +2,9 @@ use std::sync::Arc;
 
 use arrow_schema::DataType;
 use proptest::prelude::*;
-use silt_codec::{ErrorKind, ROW_BYTES_MAX, RowBuffer, RowCodec, RowView, Value, ValueRef};
+use silt_codec::{
+    ErrorKind, ROW_BYTES_MAX, RowBuffer, RowCodec, RowView, Value, ValueRef, array_of,
+};
 
 use crate::support::{arrays, refs, same, schema_and_rows, tree};
 
@@ -135,4 +137,26 @@ fn row_of_another_version_is_not_misread() {
     older.encode_values(&[ValueRef::Int(5)], &mut bytes).unwrap();
     let error = RowView::new(&newer, &bytes).unwrap_err();
     assert_eq!(error.message(), "a row of schema version 1 read as version 2");
+}
+
+#[test]
+fn values_of_another_type_are_refused_by_column() {
+    let list = DataType::List(Arc::new(arrow_schema::Field::new("item", DataType::Int32, true)));
+    let other = array_of(&DataType::Int32, &[Value::Int(1)]).unwrap();
+    let refused = [
+        (DataType::Int32, ValueRef::Int(1 << 31)),
+        (DataType::Utf8View, ValueRef::Binary(b"x")),
+        (DataType::FixedSizeBinary(2), ValueRef::Binary(b"x")),
+        (list.clone(), ValueRef::Binary(b"\0\0")),
+        (list, ValueRef::Nested(&other)),
+    ];
+    for (data_type, value) in refused {
+        let schema = tree(1, &[(DataType::Int64, false), (data_type.clone(), true)]);
+        let codec = RowCodec::new(Arc::new(schema)).unwrap();
+        let mut out = b"kept".to_vec();
+        let error = codec.encode_values(&[value], &mut out).unwrap_err();
+        let message = format!("column 1 of type {data_type} cannot hold");
+        assert!(error.message().starts_with(&message), "{error}");
+        assert_eq!(out, b"kept");
+    }
 }

@@ -82,6 +82,10 @@ fn every_type_of_the_list_is_stored_as_itself() {
     assert_eq!(stored_type(&DataType::LargeUtf8), Some(DataType::Utf8View));
     assert_eq!(stored_type(&DataType::Binary), Some(DataType::BinaryView));
     assert!(!is_supported(&DataType::Utf8));
+    let vast = (0..2).fold(DataType::Int8, |inner, _| {
+        DataType::FixedSizeList(Arc::new(Field::new("item", inner, true)), 1 << 13)
+    });
+    assert_eq!(stored_type(&vast), None, "a NULL of 64 MiB");
     let empty_struct = DataType::Struct(Vec::<Field>::new().into());
     let of_half = DataType::List(Arc::new(Field::new("item", DataType::Float16, true)));
     for data_type in
