@@ -4,3 +4,4 @@
 #![allow(clippy::disallowed_methods, reason = "tests stand outside the engine")]
 
 mod layers;
+mod tpch;

@@ -1,0 +1,173 @@
+//! The 22 TPC-H queries over tables with primary keys, against plain DataFusion over the same
+//! batches in memory; at scale factor 1 (`SILT_TPCH_SF=1`) also against the published answers.
+
+use std::sync::Arc;
+
+use siltdb::arrow::array::RecordBatch;
+use siltdb::arrow::datatypes::SchemaRef;
+use siltdb::arrow::util::display::{ArrayFormatter, FormatOptions};
+use siltdb::datafusion::datasource::MemTable;
+use siltdb::datafusion::prelude::SessionContext;
+use siltdb::{AppendMode, Database, IngestTarget, params};
+use tpchgen::generators::{
+    CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator,
+    PartSuppGenerator, RegionGenerator, SupplierGenerator,
+};
+use tpchgen::q_and_a::QueryAndAnswer;
+use tpchgen_arrow::{
+    CustomerArrow, LineItemArrow, NationArrow, OrderArrow, PartArrow, PartSuppArrow, RegionArrow,
+    SupplierArrow,
+};
+
+/// One table: its name, its key, its rows.
+struct Table {
+    name: &'static str,
+    key: &'static [&'static str],
+    batches: Vec<RecordBatch>,
+}
+
+fn tables(scale: f64) -> Vec<Table> {
+    macro_rules! table {
+        ($name:literal, [$($key:literal),+], $generator:ident, $arrow:ident) => {
+            Table {
+                name: $name,
+                key: &[$($key),+],
+                batches: $arrow::new($generator::new(scale, 1, 1))
+                    .with_batch_size(8_192)
+                    .collect::<Result<_, _>>()
+                    .unwrap(),
+            }
+        };
+    }
+    vec![
+        table!("region", ["r_regionkey"], RegionGenerator, RegionArrow),
+        table!("nation", ["n_nationkey"], NationGenerator, NationArrow),
+        table!("part", ["p_partkey"], PartGenerator, PartArrow),
+        table!("supplier", ["s_suppkey"], SupplierGenerator, SupplierArrow),
+        table!("partsupp", ["ps_partkey", "ps_suppkey"], PartSuppGenerator, PartSuppArrow),
+        table!("customer", ["c_custkey"], CustomerGenerator, CustomerArrow),
+        table!("orders", ["o_orderkey"], OrderGenerator, OrderArrow),
+        table!("lineitem", ["l_orderkey", "l_linenumber"], LineItemGenerator, LineItemArrow),
+    ]
+}
+
+fn load(db: &Database, tables: &[Table]) {
+    for table in tables {
+        let target = IngestTarget {
+            table: table.name.to_owned(),
+            key: table.key.iter().map(|&column| column.to_owned()).collect(),
+            create_if_missing: true,
+            on_conflict: AppendMode::Insert,
+        };
+        let rows: usize = table.batches.iter().map(RecordBatch::num_rows).sum();
+        let mut batches = table.batches.iter().cloned().map(Ok);
+        let counts = db.ingest(table.batches[0].schema(), &mut batches, &target).unwrap();
+        assert_eq!(counts.written, rows as u64, "{}", table.name);
+    }
+}
+
+fn in_memory(tables: &[Table]) -> SessionContext {
+    let context = SessionContext::new();
+    for table in tables {
+        let memory =
+            MemTable::try_new(table.batches[0].schema(), vec![table.batches.clone()]).unwrap();
+        context.register_table(table.name, Arc::new(memory)).unwrap();
+    }
+    context
+}
+
+/// Statements of one query: Q15 makes a view first, which stands as a CTE here.
+fn query(number: i32) -> String {
+    let text = QueryAndAnswer::new(number, 1.0).unwrap().query().to_owned();
+    if number != 15 {
+        return text;
+    }
+    "with revenue0 (supplier_no, total_revenue) as (
+        select l_suppkey, sum(l_extendedprice * (1 - l_discount)) from lineitem
+        where l_shipdate >= date '1996-01-01'
+          and l_shipdate < date '1996-01-01' + interval '3' month
+        group by l_suppkey)
+     select s_suppkey, s_name, s_address, s_phone, total_revenue from supplier, revenue0
+     where s_suppkey = supplier_no
+       and total_revenue = (select max(total_revenue) from revenue0)
+     order by s_suppkey"
+        .to_owned()
+}
+
+/// Rows as text, cells apart.
+fn cells(schema: &SchemaRef, batches: &[RecordBatch]) -> Vec<Vec<String>> {
+    let options = FormatOptions::default();
+    let mut rows = Vec::new();
+    for batch in batches {
+        let columns: Vec<ArrayFormatter<'_>> =
+            batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+        for row in 0..batch.num_rows() {
+            rows.push(columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>());
+        }
+    }
+    assert!(rows.iter().all(|row| row.len() == schema.fields().len()));
+    rows
+}
+
+/// Equal as text, or as numbers within the last printed digit.
+fn same_cell(ours: &str, wanted: &str) -> bool {
+    let (ours, wanted) = (ours.trim(), wanted.trim());
+    if ours == wanted {
+        return true;
+    }
+    match (ours.parse::<f64>(), wanted.parse::<f64>()) {
+        (Ok(a), Ok(b)) => {
+            let digits = wanted.split_once('.').map_or(0, |(_, decimals)| decimals.len() as i32);
+            (a - b).abs() <= 10_f64.powi(-digits) * 1.01 || (a - b).abs() <= b.abs() * 1e-9
+        }
+        _ => false,
+    }
+}
+
+fn assert_same(number: i32, ours: &[Vec<String>], wanted: &[Vec<String>], what: &str) {
+    assert_eq!(ours.len(), wanted.len(), "Q{number}: rows beside {what}");
+    for (row, (a, b)) in ours.iter().zip(wanted).enumerate() {
+        let same = a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_cell(a, b));
+        assert!(same, "Q{number} row {row}: {a:?}, {what} says {b:?}");
+    }
+}
+
+#[test]
+fn all_queries_answer_as_plain_datafusion_does() {
+    let scale: f64 = std::env::var("SILT_TPCH_SF").map_or(0.1, |text| text.parse().unwrap());
+    let tables = tables(scale);
+    let folder = tempfile::tempdir().unwrap();
+    let db = Database::open(folder.path().join("tpch")).unwrap();
+    load(&db, &tables);
+    let memory = in_memory(&tables);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for number in 1..=22 {
+        let sql = query(number);
+        let rows = db.query_arrow(&sql, params![]).unwrap();
+        let schema = Arc::clone(rows.schema());
+        let batches: Vec<RecordBatch> = rows.collect::<Result<_, _>>().unwrap();
+        let ours = cells(&schema, &batches);
+        let wanted = runtime.block_on(async {
+            let frame = memory.sql(&sql).await.unwrap();
+            let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
+            cells(&schema, &frame.collect().await.unwrap())
+        });
+        assert_same(number, &ours, &wanted, "DataFusion");
+        if scale == 1.0 {
+            let answer = QueryAndAnswer::new(number, 1.0).unwrap();
+            let mut published: Vec<Vec<String>> = answer
+                .answer()
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .skip(1)
+                .map(|line| line.split('|').map(|cell| cell.trim().to_owned()).collect())
+                .collect();
+            let mut ours: Vec<Vec<String>> =
+                ours.iter().map(|row| row.iter().map(|cell| cell.trim().to_owned()).collect()).collect();
+            // Ties of ORDER BY stand in any order.
+            published.sort();
+            ours.sort();
+            assert_same(number, &ours, &published, "the published answer");
+        }
+    }
+}
