@@ -1,7 +1,7 @@
 //! The engine through its public doors, without DataFusion: against a model, through power cuts,
 //! through `kill -9`.
 
-#![expect(missing_docs, reason = "a test binary")]
+#![allow(unreachable_pub, reason = "a test binary")]
 #![allow(clippy::disallowed_methods, reason = "tests stand outside the engine")]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers throughout")]
 
