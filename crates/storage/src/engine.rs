@@ -176,7 +176,8 @@ impl Engine {
 
     /// Merges all of a tree's files into its last level.
     pub fn compact(&self, tree: TreeId) -> Result<()> {
-        self.core.state(tree).map(drop)
+        let tree = self.core.state(tree)?;
+        self.core.compact_all(&tree)
     }
 
     /// The background step that is due next.

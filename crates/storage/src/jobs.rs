@@ -4,19 +4,21 @@
 //! needs. With [`Options::background`](crate::Options) false nobody but
 //! [`Engine::run_job`](crate::Engine::run_job) takes a step, so that a test decides when.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::compaction::{self, Compaction};
 use crate::describe::EngineCounters;
 use crate::engine::{Core, JobKind};
 use crate::state::TreeState;
-use crate::version::VersionEdit;
+use crate::version::{LEVELS, TreeVersion, VersionEdit};
 use crate::wal::{list_segments, segment_path};
 use crate::write::flush;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, TreeId};
 
 /// After a failed job its thread rests for this long, or until something changes.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,7 +28,31 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Workers {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// One flush at a time: memtables enter the manifest oldest first.
-    pub(crate) flushing: Mutex<()>,
+    flushing: Mutex<()>,
+    /// Compactions under way.
+    running: Mutex<Vec<Running>>,
+}
+
+/// A compaction under way.
+#[derive(Debug)]
+struct Running {
+    tree: TreeId,
+    compaction: Arc<Compaction>,
+}
+
+/// A compaction that is noted as running.
+struct Begun<'a> {
+    core: &'a Core,
+    compaction: Arc<Compaction>,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        let mut running = self.core.workers.running.lock();
+        running.retain(|running| !Arc::ptr_eq(&running.compaction, &self.compaction));
+        drop(running);
+        self.core.context.work.notify();
+    }
 }
 
 /// Which jobs a thread takes.
@@ -59,8 +85,27 @@ impl Core {
                 let flush = flushes.min().map(|(_, tree)| JobKind::Flush(tree));
                 flush.or_else(|| self.is_sweep_due().then_some(JobKind::Sweep))
             }
-            Duty::Compact => None,
+            Duty::Compact => {
+                let running = self.workers.running.lock();
+                let trees = self.tree_states();
+                trees
+                    .iter()
+                    .find(|tree| self.pick(tree, &running).is_some())
+                    .map(|tree| JobKind::Compact(tree.id()))
+            }
         }
+    }
+
+    /// The compaction that `tree` needs most and that no running one is in the way of.
+    fn pick(&self, tree: &TreeState, running: &[Running]) -> Option<Compaction> {
+        let busy: BTreeSet<u64> = running
+            .iter()
+            .filter(|running| running.tree == tree.id())
+            .flat_map(|running| running.compaction.files().map(|(_, file)| file.id))
+            .collect();
+        let view = tree.read_view();
+        let floor = self.context.snapshots.floor();
+        compaction::pick(&view.version, &self.context.options, floor, &busy)
     }
 
     /// Takes the next step; false if none is due.
@@ -79,8 +124,125 @@ impl Core {
             },
             JobKind::Log => self.pipeline.step_log(),
             JobKind::Sweep => self.sweep(),
-            JobKind::Compact(_) => Ok(()),
+            JobKind::Compact(tree) => match self.state(tree) {
+                Ok(tree) => self.compact_step(&tree),
+                Err(_) => Ok(()),
+            },
         }
+    }
+
+    /// One compaction of `tree`, if one is due.
+    fn compact_step(&self, tree: &TreeState) -> Result<()> {
+        let mut running = self.workers.running.lock();
+        let Some(compaction) = self.pick(tree, &running) else { return Ok(()) };
+        let begun = self.begin(tree, compaction, &mut running);
+        drop(running);
+        self.compact_now(tree, &begun)
+    }
+
+    /// Merges all files of `tree`, those of its memtables included, into the last level.
+    pub(crate) fn compact_all(&self, tree: &TreeState) -> Result<()> {
+        self.context.health.check()?;
+        let last_seq = self.pipeline.freeze_all([tree])?;
+        self.flush_frozen(tree, last_seq)?;
+        let begun = loop {
+            self.go_on()?;
+            let seen = self.context.work.generation();
+            let mut running = self.workers.running.lock();
+            if running.iter().all(|running| running.tree != tree.id()) {
+                let version = Arc::clone(&tree.read_view().version);
+                let Some(compaction) = compaction::pick_all(&version) else { return Ok(()) };
+                break self.begin(tree, compaction, &mut running);
+            }
+            drop(running);
+            self.context.work.wait(seen, Some(RETRY_INTERVAL));
+        };
+        self.compact_now(tree, &begun)
+    }
+
+    /// Notes a compaction as running until what is answered is dropped.
+    fn begin<'a>(
+        &'a self,
+        tree: &TreeState,
+        compaction: Compaction,
+        running: &mut Vec<Running>,
+    ) -> Begun<'a> {
+        let compaction = Arc::new(compaction);
+        running.push(Running { tree: tree.id(), compaction: Arc::clone(&compaction) });
+        Begun { core: self, compaction }
+    }
+
+    fn compact_now(&self, tree: &TreeState, begun: &Begun<'_>) -> Result<()> {
+        let job = compaction::Job {
+            context: &self.context,
+            tree: tree.id(),
+            schemas: &tree.schemas(),
+            floor: self.context.snapshots.floor(),
+            next_file_id: &|| self.versions.next_file_id(),
+            go_on: &|| self.go_on(),
+        };
+        let finished = compaction::run(&job, &begun.compaction)?;
+        let moved: BTreeSet<u64> = begun.compaction.files().map(|(_, file)| file.id).collect();
+        let added = finished.edit.added.iter().map(|file| file.meta.id);
+        let written: Vec<u64> = added.filter(|id| !moved.contains(id)).collect();
+        if let Err(error) = self.versions.apply(finished.edit) {
+            if self.context.health.check().is_ok() {
+                written.into_iter().for_each(|id| flush::remove_file(&self.context, id));
+            }
+            return match error.kind() {
+                // The tree was dropped meanwhile.
+                ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            };
+        }
+        let counters = &self.context.counters;
+        EngineCounters::add(&counters.compactions, u64::from(!written.is_empty()));
+        EngineCounters::add(&counters.groups_copied, finished.groups_copied);
+        EngineCounters::add(&counters.groups_decoded, finished.groups_decoded);
+        EngineCounters::add(&counters.files_moved, finished.files_moved);
+        EngineCounters::add(&counters.compaction_bytes, finished.bytes_written);
+        Ok(())
+    }
+
+    /// Fails once background work has to end.
+    fn go_on(&self) -> Result<()> {
+        self.context.health.check()?;
+        if self.is_stopping() {
+            return Err(Error::new(ErrorKind::Closed, "the database is being closed"));
+        }
+        Ok(())
+    }
+
+    /// The lowest level in which a file of the keys `smallest..=largest`, newer than all that is in
+    /// `version`, hides nothing newer and meets no running compaction (RULES.md 11). Call it where
+    /// no compaction can begin or end before the file is placed.
+    fn placement(
+        &self,
+        running: &[Running],
+        tree: TreeId,
+        version: &TreeVersion,
+        smallest: &[u8],
+        largest: &[u8],
+    ) -> usize {
+        let meets = |running: &&Running| {
+            let range = running.compaction.range();
+            running.tree == tree
+                && range.is_some_and(|(first, last)| first <= largest && smallest <= last)
+        };
+        let top = running
+            .iter()
+            .filter(meets)
+            .flat_map(|running| running.compaction.files())
+            .map(|(level, _)| *level)
+            .min();
+        let mut place = 0;
+        for level in 0..LEVELS {
+            if version.overlaps(level, smallest, largest) || top.is_some_and(|top| level >= top) {
+                break;
+            }
+            place = level;
+        }
+        place
     }
 
     /// Flushes the tree's oldest frozen memtable; false if there is none whose inserts have ended.
@@ -95,11 +257,8 @@ impl Core {
     pub(crate) fn flush_all(&self) -> Result<()> {
         self.context.health.check()?;
         let trees = self.tree_states();
-        self.pipeline.freeze_all(&trees)?;
-        for tree in &trees {
-            self.flush_frozen(tree, self.pipeline.last_seq())?;
-        }
-        Ok(())
+        let last_seq = self.pipeline.freeze_all(trees.iter().map(|tree| &**tree))?;
+        trees.iter().try_for_each(|tree| self.flush_frozen(tree, last_seq))
     }
 
     /// Flushes the memtables of `tree` frozen at or below `seq`, waiting for their inserts.

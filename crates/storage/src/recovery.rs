@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use silt_codec::Schemas;
@@ -92,6 +92,7 @@ pub(crate) fn open(env: Env, dir: &Path, options: Options) -> Result<Core> {
         sweep,
         cache: Arc::new(BlockCache::new((options.memory_bytes / 2) as u64)),
         counters: EngineCounters::default(),
+        memtable_bytes: Arc::clone(&replayed.memtable_bytes),
         work: WorkSignal::default(),
         health: Health::default(),
         synced: Mutex::new(wal.promise()),
@@ -141,6 +142,7 @@ struct Replayed {
     memtables: BTreeMap<TreeId, Vec<TreeMemtable>>,
     bulk: Vec<PendingBulk>,
     next_memtable: AtomicU64,
+    memtable_bytes: Arc<AtomicUsize>,
 }
 
 impl Replayed {
@@ -153,12 +155,13 @@ impl Replayed {
             memtables: BTreeMap::new(),
             bulk: Vec::new(),
             next_memtable: AtomicU64::new(1),
+            memtable_bytes: Arc::default(),
         }
     }
 
     fn new_memtable(&self) -> TreeMemtable {
         let id = self.next_memtable.fetch_add(1, Ordering::Relaxed);
-        TreeMemtable::new(id, self.options.memtable_kind)
+        TreeMemtable::new(id, self.options.memtable_kind, Arc::clone(&self.memtable_bytes))
     }
 
     /// Puts one commit where it was.

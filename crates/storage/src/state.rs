@@ -5,6 +5,7 @@
 //! step. So a reader finds every entry in exactly one place.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) cache: Arc<BlockCache>,
     /// What was done since opening.
     pub(crate) counters: EngineCounters,
+    /// Bytes of all memtables.
+    pub(crate) memtable_bytes: Arc<AtomicUsize>,
     /// Wakes the engine's threads.
     pub(crate) work: WorkSignal,
     /// Whether writing goes on.

@@ -22,6 +22,11 @@ impl Tree {
         Self { state }
     }
 
+    #[cfg(test)]
+    pub(crate) fn state(&self) -> &Arc<TreeState> {
+        &self.state
+    }
+
     /// The tree's number.
     pub fn id(&self) -> TreeId {
         self.state.id()

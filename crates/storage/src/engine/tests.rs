@@ -212,7 +212,6 @@ fn flushed_rows_move_from_memtable_and_log_to_level_zero() {
     assert_eq!(entries(&engine, tree), 0, "replay skips what is flushed");
     assert_eq!(get(&engine, tree, 5).as_deref(), Some("later"));
     assert_eq!(get(&engine, tree, 6).as_deref(), Some("text 6"));
-    let _ = OpenMode::Read;
 }
 
 #[test]
@@ -224,7 +223,7 @@ fn replay_skips_what_the_manifest_says_is_flushed() {
     commit(&engine, flushed, 1, "in a file");
     commit(&engine, other, 1, "in the log only");
     let state = engine.core.state(flushed).unwrap();
-    engine.core.pipeline.freeze_all(&[Arc::clone(&state)]).unwrap();
+    engine.core.pipeline.freeze_all([&*state]).unwrap();
     assert!(engine.core.flush_oldest(&state).unwrap());
     commit(&engine, flushed, 2, "after the flush");
     drop(engine);
@@ -249,7 +248,7 @@ fn log_segments_go_when_no_memtable_needs_them() {
     let before = engine.describe().wal_segments;
     assert!(before.len() > 4, "{before:?}");
     let state = engine.core.state(tree).unwrap();
-    engine.core.pipeline.freeze_all(&[state]).unwrap();
+    engine.core.pipeline.freeze_all([&*state]).unwrap();
     engine.run_until_idle().unwrap();
     assert_eq!(
         engine.describe().wal_segments.len(),
@@ -443,4 +442,85 @@ fn commits_of_normal_durability_are_synced_after_a_while_and_a_quiet_log_promise
     assert_eq!(engine.describe().counters.wal_syncs, 1);
     let image = vfs.crash_image(1, CrashMode::DropUnsynced);
     assert!(get(&open(&env_on(&image)), tree, 1).is_some());
+}
+
+#[test]
+fn compaction_keeps_what_snapshots_see_and_drops_the_rest() {
+    let env = env();
+    let options = Options { memtable_bytes: 2000, level0_runs: 2, ..options() };
+    let engine = Engine::open(env.clone(), &dir(), options.clone()).unwrap();
+    let tree = engine.create_tree(schema()).unwrap();
+    commit(&engine, tree, 7, "old");
+    let old = engine.snapshot();
+    for round in 0..20 {
+        for number in 0..20 {
+            commit(&engine, tree, number, &format!("round {round}"));
+        }
+        engine.run_until_idle().unwrap();
+    }
+    engine.compact(tree).unwrap();
+    engine.run_until_idle().unwrap();
+    assert_eq!(get(&engine, tree, 7).as_deref(), Some("round 19"));
+    let mut row = RowBuffer::new();
+    let counters = ReadCounters::default();
+    let handle = engine.tree(tree).unwrap();
+    assert!(handle.get(&key(&engine, tree, 7), &[1], &old, &counters, &mut row).unwrap());
+    assert_eq!(row.get(0), ValueRef::Text("old"));
+    let rows = |engine: &Engine| -> u64 {
+        let levels = &engine.describe().trees[0].levels;
+        levels.iter().flat_map(|level| &level.files).map(|file| file.rows).sum()
+    };
+    assert_eq!(rows(&engine), 401, "above the floor everything stays");
+    drop(old);
+    commit(&engine, tree, 7, "last");
+    engine.compact(tree).unwrap();
+    engine.run_until_idle().unwrap();
+    assert_eq!(rows(&engine), 20);
+    let description = engine.describe();
+    assert!(description.counters.compactions > 0);
+    assert_eq!(description.trees[0].levels.iter().filter(|level| level.bytes > 0).count(), 1);
+    drop((engine, handle));
+    let engine = Engine::open(env, &dir(), options).unwrap();
+    assert_eq!(get(&engine, tree, 7).as_deref(), Some("last"));
+    assert_eq!(get(&engine, tree, 8).as_deref(), Some("round 19"));
+}
+
+#[test]
+fn threads_of_their_own_flush_and_compact_while_others_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        memtable_bytes: 20_000,
+        level0_runs: 2,
+        file_bytes: 20_000,
+        durability: Durability::Off,
+        ..Options::default()
+    };
+    let engine = Engine::open(Env::os(), folder.path(), options.clone()).unwrap();
+    let tree = engine.create_tree(schema()).unwrap();
+    thread::scope(|scope| {
+        for thread in 0..3 {
+            let engine = engine.clone();
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let mut batch = WriteBatch::new();
+                    for number in 0..60 {
+                        put(&engine, &mut batch, tree, number * 3 + thread, &round.to_string());
+                    }
+                    engine.commit(batch).unwrap();
+                    assert_eq!(get(&engine, tree, thread), Some(round.to_string()));
+                }
+            });
+        }
+    });
+    engine.flush().unwrap();
+    for number in 0..180 {
+        assert_eq!(get(&engine, tree, number).as_deref(), Some("49"), "{number}");
+    }
+    let counters = engine.describe().counters;
+    assert!(counters.flushes > 3 && counters.compactions > 0, "{counters:?}");
+    drop(engine);
+    let engine = Engine::open(Env::os(), folder.path(), options).unwrap();
+    for number in 0..180 {
+        assert_eq!(get(&engine, tree, number).as_deref(), Some("49"), "{number}");
+    }
 }

@@ -12,6 +12,7 @@ mod btree;
 mod skiplist;
 
 use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use crate::options::MemtableKind;
@@ -61,6 +62,8 @@ pub(crate) struct TreeMemtable {
     id: u64,
     table: Box<dyn Memtable>,
     bytes: AtomicUsize,
+    /// Bytes of all memtables of the engine.
+    gauge: Arc<AtomicUsize>,
     entries: AtomicUsize,
     deletes: AtomicUsize,
     min_seq: AtomicU64,
@@ -76,8 +79,9 @@ pub(crate) struct TreeMemtable {
 }
 
 impl TreeMemtable {
-    /// An empty active memtable. `id` is unique within the running engine.
-    pub(crate) fn new(id: u64, kind: MemtableKind) -> Self {
+    /// An empty active memtable. `id` is unique within the running engine; its bytes are added to
+    /// `gauge` as long as it lives.
+    pub(crate) fn new(id: u64, kind: MemtableKind, gauge: Arc<AtomicUsize>) -> Self {
         let table: Box<dyn Memtable> = match kind {
             MemtableKind::SkipList => Box::new(skiplist::SkipListMemtable::default()),
             MemtableKind::BTree => Box::new(btree::BTreeMemtable::default()),
@@ -86,6 +90,7 @@ impl TreeMemtable {
             id,
             table,
             bytes: AtomicUsize::new(0),
+            gauge,
             entries: AtomicUsize::new(0),
             deletes: AtomicUsize::new(0),
             min_seq: AtomicU64::new(u64::MAX),
@@ -105,13 +110,26 @@ impl TreeMemtable {
 
     /// Adds an entry. (key, seq, kind) must be new.
     pub(crate) fn insert(&self, key: Box<[u8]>, seq: SeqNo, kind: OpKind, row: Box<[u8]>) {
-        let bytes = key.len() + row.len() + ENTRY_OVERHEAD_BYTES;
-        self.table.insert(key, seq, kind, row);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.entries.fetch_add(1, Ordering::Relaxed);
-        if kind == OpKind::Delete {
-            self.deletes.fetch_add(1, Ordering::Relaxed);
+        self.insert_all(seq, std::iter::once((key, kind, row)));
+    }
+
+    /// Adds the entries of commit `seq`, counting them once for all.
+    pub(crate) fn insert_all(
+        &self,
+        seq: SeqNo,
+        entries: impl Iterator<Item = (Box<[u8]>, OpKind, Box<[u8]>)>,
+    ) {
+        let (mut count, mut deletes, mut bytes) = (0, 0, 0);
+        for (key, kind, row) in entries {
+            count += 1;
+            deletes += usize::from(kind == OpKind::Delete);
+            bytes += key.len() + row.len() + ENTRY_OVERHEAD_BYTES;
+            self.table.insert(key, seq, kind, row);
         }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.gauge.fetch_add(bytes, Ordering::Relaxed);
+        self.entries.fetch_add(count, Ordering::Relaxed);
+        self.deletes.fetch_add(deletes, Ordering::Relaxed);
         self.min_seq.fetch_min(seq, Ordering::Relaxed);
         self.max_seq.fetch_max(seq, Ordering::Relaxed);
     }
@@ -219,6 +237,12 @@ impl TreeMemtable {
     /// Every entry is at or below this number; `u64::MAX` while it is active.
     pub(crate) fn frozen_at(&self) -> SeqNo {
         self.frozen_at.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for TreeMemtable {
+    fn drop(&mut self) {
+        self.gauge.fetch_sub(self.bytes(), Ordering::Relaxed);
     }
 }
 

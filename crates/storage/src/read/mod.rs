@@ -17,6 +17,11 @@ pub(crate) mod source;
 mod statistics;
 mod visible;
 
+#[cfg(test)]
+pub(crate) mod harness;
+#[cfg(test)]
+mod tests;
+
 pub use counters::{Counter, ReadCounters};
 pub use multi_get::MultiGet;
 pub use request::{KeyRange, Predicate, ScanOrder, ScanRequest};

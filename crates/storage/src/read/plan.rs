@@ -3,16 +3,17 @@
 //! Files are pruned by key range, prefix filter and zone maps, then the row groups of those that
 //! are left; these are cut into sections that share no key ([`cut`]). Each memtable is sought once a
 //! section, so that a section in which it holds no key stays as cheap as it was. Zone maps prune
-//! only what shares no key with another source, since whatever they prune may hide rows of others
-//! (RULES.md 22).
+//! only the oldest source of a section: a row of any other that fails the filter may still hide
+//! one that passes (RULES.md 22).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use silt_codec::Schemas;
 
-use super::section::{Span, cut};
+use super::section::{Section, Span, cut};
 use super::source::{Groups, open_file};
 use super::{KeyRange, Predicate, ReadCounters};
 use crate::memtable::TreeMemtable;
@@ -77,10 +78,6 @@ impl Planner<'_> {
                 self.push(&mut stretches, Vec::new(), &gap.memtables, &gap.range);
             }
             if let Some(cell) = cell {
-                if self.is_pruned_by_zones(&cell)? {
-                    self.counters.groups_pruned.add(1);
-                    continue;
-                }
                 self.push(&mut stretches, cell.groups, &cell.memtables, &cell.range);
             }
         }
@@ -112,29 +109,62 @@ impl Planner<'_> {
         let prefix_hash = self.prefix()?.map(key_hash);
         let mut cells = Vec::new();
         for section in cut(spans) {
-            if let [span] = section.spans.as_slice()
-                && self.is_file_pruned_by_zones(span.what)?
-            {
-                self.counters.files_pruned.add(1);
-                continue;
-            }
+            let oldest = section.oldest_source();
             let mut groups = Vec::new();
             for span in section.spans {
+                if span.source == oldest && !self.may_match_file(span.what)? {
+                    self.counters.files_pruned.add(1);
+                    continue;
+                }
                 self.add_groups(span.source, span.what, prefix_hash, &mut groups)?;
             }
             for section in cut(groups) {
-                cells.push(Cell {
-                    range: self.range.within(section.first(), &section.last),
-                    groups: section
-                        .spans
-                        .into_iter()
-                        .map(|span| (span.source, span.what))
-                        .collect(),
-                    memtables: Vec::new(),
-                });
+                let spans = self.prune_by_zones(section)?;
+                cells.extend(cut(spans).into_iter().map(|section| self.cell(section)));
             }
         }
         Ok(cells)
+    }
+
+    fn cell(&self, section: Section<Groups>) -> Cell {
+        Cell {
+            range: self.range.within(section.first(), &section.last),
+            groups: section.spans.into_iter().map(|span| (span.source, span.what)).collect(),
+            memtables: Vec::new(),
+        }
+    }
+
+    /// The section without those row groups of its oldest source in which no row passes the
+    /// filter: they hide nothing but versions of their own. Groups that stand as one are kept,
+    /// since a version of one that fails may hide a version of the other.
+    fn prune_by_zones(&self, section: Section<Groups>) -> Result<Vec<Span<Groups>>> {
+        let Some(filter) = self.filter else { return Ok(section.spans) };
+        let oldest = section.oldest_source();
+        let schema = self.schemas.current();
+        let mut kept = Vec::with_capacity(section.spans.len());
+        for span in section.spans {
+            let Groups { reader, groups, .. } = &span.what;
+            let may_match = span.source != oldest
+                || groups.len() != 1
+                || filter.may_match(&mut |column| reader.zone_map(groups.start, schema, column))?;
+            if may_match {
+                kept.push(span);
+            } else {
+                self.counters.groups_pruned.add(1);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Whether a row of the file may pass the filter.
+    fn may_match_file(&self, file: &LiveFile) -> Result<bool> {
+        let Some(filter) = self.filter else { return Ok(true) };
+        let schema = self.schemas.current();
+        filter.may_match(&mut |column| {
+            let id = schema.columns[column].id;
+            let zone = file.columns.iter().find(|(known, _)| *known == id);
+            Ok(zone.map(|(_, zone)| Cow::Borrowed(zone)))
+        })
     }
 
     /// The bytes of the first key column, if all keys of the range have the same there.
@@ -273,34 +303,6 @@ impl Planner<'_> {
             }
             _ => stretches.push(Stretch { reading, groups, memtables }),
         }
-    }
-
-    fn is_file_pruned_by_zones(&self, file: &LiveFile) -> Result<bool> {
-        let Some(filter) = self.filter else { return Ok(false) };
-        let schema = self.schemas.current();
-        let may_match = filter.may_match(&mut |column| {
-            let id = schema.columns[column].id;
-            let zone = file.columns.iter().find(|(known, _)| *known == id);
-            Ok(zone.map(|(_, zone)| std::borrow::Cow::Borrowed(zone)))
-        })?;
-        let range = self.range.within(&file.smallest, &file.largest);
-        Ok(!may_match && !self.view.memtables.iter().any(|table| table.overlaps(range.bounds())))
-    }
-
-    /// Only where no other source has a key of it, and versions of a key end with it.
-    fn is_pruned_by_zones(&self, cell: &Cell) -> Result<bool> {
-        let (Some(filter), [(_, groups)], []) =
-            (self.filter, cell.groups.as_slice(), cell.memtables.as_slice())
-        else {
-            return Ok(false);
-        };
-        if groups.groups.len() != 1 {
-            return Ok(false);
-        }
-        let schema = self.schemas.current();
-        let may_match = filter
-            .may_match(&mut |column| groups.reader.zone_map(groups.groups.start, schema, column))?;
-        Ok(!may_match)
     }
 }
 

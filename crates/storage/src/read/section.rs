@@ -29,9 +29,9 @@ impl<T> Section<T> {
         &self.spans[0].first
     }
 
-    /// Whether all spans are of one source.
-    pub(crate) fn is_one_source(&self) -> bool {
-        self.spans.iter().all(|span| span.source == self.spans[0].source)
+    /// The source of the highest number.
+    pub(crate) fn oldest_source(&self) -> usize {
+        self.spans.iter().map(|span| span.source).max().unwrap_or_default()
     }
 }
 

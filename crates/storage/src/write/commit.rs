@@ -168,9 +168,7 @@ impl Pipeline {
         })?;
         let seq = placed.seq;
         for (memtable, (_, ops)) in placed.pins.memtables.iter().zip(batch.into_operations()) {
-            for (key, kind, row) in ops {
-                memtable.insert(key, seq, kind, row);
-            }
+            memtable.insert_all(seq, ops);
         }
         drop(placed.pins);
         self.finish(seq)?;
@@ -251,7 +249,8 @@ impl Pipeline {
     /// An empty memtable.
     pub(crate) fn new_memtable(&self) -> TreeMemtable {
         let id = self.next_memtable.fetch_add(1, Ordering::Relaxed);
-        TreeMemtable::new(id, self.context.options.memtable_kind)
+        let gauge = Arc::clone(&self.context.memtable_bytes);
+        TreeMemtable::new(id, self.context.options.memtable_kind, gauge)
     }
 
     fn queue(&self, seq: SeqNo, position: WalPosition, durability: Durability) {
@@ -433,21 +432,21 @@ impl Pipeline {
         sealed.map(Some).inspect_err(|error| self.poison(error))
     }
 
-    /// The last number drawn.
-    pub(crate) fn last_seq(&self) -> SeqNo {
-        self.commit.lock().wal.last_seq()
-    }
-
-    /// Freezes the active memtable of each of `trees` that holds anything.
-    pub(crate) fn freeze_all(&self, trees: &[Arc<TreeState>]) -> Result<()> {
+    /// Freezes the active memtable of each of `trees` that holds anything, and answers the number
+    /// at which.
+    pub(crate) fn freeze_all<'a>(
+        &self,
+        trees: impl IntoIterator<Item = &'a TreeState>,
+    ) -> Result<SeqNo> {
         let state = self.lock()?;
+        let last_seq = state.wal.last_seq();
         for tree in trees {
             let active = tree.active();
             if !active.is_empty() || active.is_pinned() {
-                self.freeze(tree, &active, state.wal.last_seq());
+                self.freeze(tree, &active, last_seq);
             }
         }
-        Ok(())
+        Ok(last_seq)
     }
 
     /// The first segment that replay would need, given that no memtable but those of `trees`
