@@ -13,6 +13,7 @@ pub struct WriteBatch {
     base: Option<SeqNo>,
     catalog_seq: Option<SeqNo>,
     ddl: Vec<TreeId>,
+    read: Vec<TreeId>,
     len: usize,
     bytes: usize,
 }
@@ -72,6 +73,17 @@ impl WriteBatch {
     /// The trees whose schema this commit changes.
     pub fn schema_changes(&self) -> &[TreeId] {
         &self.ddl
+    }
+
+    /// Says that this commit follows from all rows of `tree` at the batch's base, as adding a
+    /// NOT NULL or an index does: it fails with `Conflict` if any was written since.
+    pub fn read_tree(&mut self, tree: TreeId) {
+        self.read.push(tree);
+    }
+
+    /// The trees that this commit read whole.
+    pub fn trees_read(&self) -> &[TreeId] {
+        &self.read
     }
 
     /// Whether `key` is put (`Some(Some(row))`), deleted (`Some(None)`) or untouched.

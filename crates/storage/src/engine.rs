@@ -24,7 +24,6 @@ use crate::snapshot::Snapshot;
 use crate::state::{Context, TreeState};
 use crate::version::{TreeVersion, VersionEdit, VersionSet};
 use crate::vfs::{Env, VfsLock};
-use crate::wal::BulkFile;
 use crate::write::bulk::{BulkLoad, OnDuplicate};
 use crate::write::commit::Pipeline;
 use crate::{
@@ -155,18 +154,14 @@ impl Engine {
 
     /// [`commit`](Self::commit) at another durability.
     pub fn commit_with(&self, batch: WriteBatch, durability: Durability) -> Result<SeqNo> {
-        let core = &self.core;
-        if batch.is_empty() && batch.schema_changes().is_empty() {
-            return Ok(core.context.snapshots.published());
-        }
-        let trees = core.states(batch.trees())?;
-        core.pipeline.commit(&trees, batch, durability)
+        self.core.commit(batch, durability)
     }
 
     /// Begins a bulk load into `tree`.
     pub fn bulk_load(&self, tree: TreeId, duplicates: OnDuplicate) -> Result<BulkLoad> {
-        let _ = (tree, duplicates);
-        Err(Error::new(ErrorKind::Unsupported, "bulk loads are not built yet"))
+        self.core.check_open()?;
+        let state = self.core.state(tree)?;
+        Ok(BulkLoad::new(Arc::clone(&self.core), state, duplicates))
     }
 
     /// Moves all memtables to level 0.
@@ -218,6 +213,14 @@ impl Engine {
     }
 }
 
+#[cfg(test)]
+impl Engine {
+    /// What is behind the doors.
+    pub(crate) fn core_of_test(&self) -> &Core {
+        &self.core
+    }
+}
+
 impl Core {
     /// A core without trees.
     pub(crate) fn new(
@@ -260,6 +263,15 @@ impl Core {
     /// All trees, ascending.
     pub(crate) fn tree_states(&self) -> Vec<Arc<TreeState>> {
         self.trees.read().values().cloned().collect()
+    }
+
+    /// See [`Engine::commit_with`].
+    pub(crate) fn commit(&self, batch: WriteBatch, durability: Durability) -> Result<SeqNo> {
+        if batch.is_empty() && batch.schema_changes().is_empty() {
+            return Ok(self.context.snapshots.published());
+        }
+        let trees = self.states(batch.trees())?;
+        self.pipeline.commit(&trees, batch, durability)
     }
 
     fn create_tree(&self, schema: TreeSchema) -> Result<TreeId> {
@@ -325,12 +337,6 @@ impl Core {
         Ok(())
     }
 
-    /// Places the files of a bulk commit whose edit a crash has cut off.
-    pub(crate) fn redo_bulk(&self, seq: SeqNo, segment: u64, files: &[BulkFile]) -> Result<()> {
-        let _ = (segment, files);
-        Err(Error::new(ErrorKind::Unsupported, format!("bulk commit {seq} cannot be redone yet")))
-    }
-
     fn check_open(&self) -> Result<()> {
         self.context.health.check()?;
         if self.is_stopping() {
@@ -360,4 +366,4 @@ impl Core {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -213,36 +213,22 @@ impl Core {
         Ok(())
     }
 
-    /// The lowest level in which a file of the keys `smallest..=largest`, newer than all that is in
-    /// `version`, hides nothing newer and meets no running compaction (RULES.md 11). Call it where
-    /// no compaction can begin or end before the file is placed.
-    fn placement(
+    /// Applies an edit that places new files: `make` asks for the level of each, and nothing
+    /// changes between the answer and the edit.
+    pub(crate) fn apply_placing(
         &self,
-        running: &[Running],
-        tree: TreeId,
-        version: &TreeVersion,
-        smallest: &[u8],
-        largest: &[u8],
-    ) -> usize {
-        let meets = |running: &&Running| {
-            let range = running.compaction.range();
-            running.tree == tree
-                && range.is_some_and(|(first, last)| first <= largest && smallest <= last)
-        };
-        let top = running
-            .iter()
-            .filter(meets)
-            .flat_map(|running| running.compaction.files())
-            .map(|(level, _)| *level)
-            .min();
-        let mut place = 0;
-        for level in 0..LEVELS {
-            if version.overlaps(level, smallest, largest) || top.is_some_and(|top| level >= top) {
-                break;
-            }
-            place = level;
-        }
-        place
+        make: impl FnOnce(&dyn Fn(TreeId, &[u8], &[u8]) -> usize) -> VersionEdit,
+    ) -> Result<()> {
+        // Held until the edit is applied: no compaction begins meanwhile.
+        let mut held = None;
+        self.versions.apply_with(|files| {
+            let running = held.insert(self.workers.running.lock());
+            let level_of = |tree: TreeId, smallest: &[u8], largest: &[u8]| {
+                let version = files.trees.get(&tree).map(|files| &files.version);
+                version.map_or(0, |version| placement(running, tree, version, smallest, largest))
+            };
+            Ok(make(&level_of))
+        })
     }
 
     /// Flushes the tree's oldest frozen memtable; false if there is none whose inserts have ended.
@@ -365,4 +351,24 @@ impl Core {
             let _ = thread.join();
         }
     }
+}
+
+/// The lowest level in which a file of the keys `smallest..=largest`, newer than all that is in
+/// `version`, hides nothing newer and meets no running compaction (RULES.md 11).
+fn placement(
+    running: &[Running],
+    tree: TreeId,
+    version: &TreeVersion,
+    smallest: &[u8],
+    largest: &[u8],
+) -> usize {
+    let meets = |running: &&Running| {
+        let range = running.compaction.range();
+        running.tree == tree
+            && range.is_some_and(|(first, last)| first <= largest && smallest <= last)
+    };
+    let compacted = running.iter().filter(meets).flat_map(|running| running.compaction.files());
+    let top = compacted.map(|(level, _)| *level).min().unwrap_or(LEVELS);
+    let is_free = |level: &usize| *level < top && !version.overlaps(*level, smallest, largest);
+    (0..LEVELS).take_while(is_free).last().unwrap_or(0)
 }

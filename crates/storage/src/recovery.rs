@@ -118,7 +118,7 @@ pub(crate) fn open(env: Env, dir: &Path, options: Options) -> Result<Core> {
         )));
     }
     for bulk in std::mem::take(&mut replayed.bulk) {
-        core.redo_bulk(bulk.seq, bulk.segment, &bulk.files)?;
+        core.redo_bulk(bulk.seq, bulk.segment, bulk.micros, &bulk.files)?;
     }
     sweep_strangers(&core, end.as_ref())?;
     Ok(core)
@@ -129,6 +129,7 @@ pub(crate) fn open(env: Env, dir: &Path, options: Options) -> Result<Core> {
 struct PendingBulk {
     seq: SeqNo,
     segment: u64,
+    micros: i64,
     files: Vec<BulkFile>,
 }
 
@@ -191,7 +192,8 @@ impl Replayed {
             self.freeze(file.tree, seq);
         }
         if !self.applied_bulk.contains(&seq) {
-            self.bulk.push(PendingBulk { seq, segment, files: payload.files().to_vec() });
+            let (micros, files) = (record.header.commit_micros, payload.files().to_vec());
+            self.bulk.push(PendingBulk { seq, segment, micros, files });
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! a new memtable in front, a flush takes one away and puts its file into level 0 in the same
 //! step. So a reader finds every entry in exactly one place.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
@@ -19,7 +20,7 @@ use crate::sstable::BlockCache;
 use crate::version::{SweepQueue, TreeVersion};
 use crate::vfs::Env;
 use crate::wal::Promise;
-use crate::{Error, ErrorKind, Options, Result, TreeId};
+use crate::{Error, ErrorKind, Options, Result, SeqNo, TreeId};
 
 /// What every part of a running engine shares, and no part changes.
 #[derive(Debug)]
@@ -137,6 +138,8 @@ pub(crate) struct TreeState {
     context: Arc<Context>,
     schemas: RwLock<Schemas>,
     view: RwLock<Arc<ReadView>>,
+    /// Bulk commits whose files are not placed yet: no memtable above the first is flushed.
+    pending_bulk: Mutex<BTreeSet<SeqNo>>,
 }
 
 impl TreeState {
@@ -149,7 +152,13 @@ impl TreeState {
     ) -> Self {
         debug_assert!(memtables.first().is_some_and(|active| !active.is_frozen()));
         let view = ReadView { memtables, version };
-        Self { id, context, schemas: RwLock::new(schemas), view: RwLock::new(Arc::new(view)) }
+        Self {
+            id,
+            context,
+            schemas: RwLock::new(schemas),
+            view: RwLock::new(Arc::new(view)),
+            pending_bulk: Mutex::default(),
+        }
     }
 
     /// The tree's number.
@@ -178,6 +187,21 @@ impl TreeState {
         let mut next = ReadView::clone(&view);
         change(&mut next);
         *view = Arc::new(next);
+    }
+
+    /// Bulk commit `seq` has its number.
+    pub(crate) fn begin_bulk(&self, seq: SeqNo) {
+        self.pending_bulk.lock().insert(seq);
+    }
+
+    /// The files of bulk commit `seq` are placed.
+    pub(crate) fn end_bulk(&self, seq: SeqNo) {
+        self.pending_bulk.lock().remove(&seq);
+    }
+
+    /// The number up to which memtables may be flushed.
+    pub(crate) fn flushable_through(&self) -> SeqNo {
+        self.pending_bulk.lock().first().copied().unwrap_or(SeqNo::MAX)
     }
 
     /// All versions of the schema, the current one last.

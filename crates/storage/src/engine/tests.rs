@@ -21,7 +21,7 @@ pub(crate) fn schema() -> TreeSchema {
     }
 }
 
-fn env_on(vfs: &StrictVfs) -> Env {
+pub(crate) fn env_on(vfs: &StrictVfs) -> Env {
     Env {
         vfs: Arc::new(vfs.clone()),
         clock: Arc::new(ManualClock::new(1_700_000_000_000_000)),
@@ -29,29 +29,29 @@ fn env_on(vfs: &StrictVfs) -> Env {
     }
 }
 
-fn env() -> Env {
+pub(crate) fn env() -> Env {
     env_on(&StrictVfs::new())
 }
 
-fn dir() -> PathBuf {
+pub(crate) fn dir() -> PathBuf {
     PathBuf::from("/db")
 }
 
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options { background: false, ..Options::default() }
 }
 
-fn open(env: &Env) -> Engine {
+pub(crate) fn open(env: &Env) -> Engine {
     Engine::open(env.clone(), &dir(), options()).unwrap()
 }
 
-fn commit(engine: &Engine, tree: TreeId, number: i64, text: &str) -> SeqNo {
+pub(crate) fn commit(engine: &Engine, tree: TreeId, number: i64, text: &str) -> SeqNo {
     let mut batch = WriteBatch::new();
     put(engine, &mut batch, tree, number, text);
     engine.commit(batch).unwrap()
 }
 
-fn get(engine: &Engine, tree: TreeId, number: i64) -> Option<String> {
+pub(crate) fn get(engine: &Engine, tree: TreeId, number: i64) -> Option<String> {
     let mut row = RowBuffer::new();
     let key = key(engine, tree, number);
     let tree = engine.tree(tree).unwrap();
@@ -64,21 +64,21 @@ fn get(engine: &Engine, tree: TreeId, number: i64) -> Option<String> {
     })
 }
 
-fn key(engine: &Engine, tree: TreeId, number: i64) -> Vec<u8> {
+pub(crate) fn key(engine: &Engine, tree: TreeId, number: i64) -> Vec<u8> {
     let mut key = Vec::new();
     let codec = engine.tree(tree).unwrap().key_codec();
     codec.encode_values(&[ValueRef::Int(number)], &mut key).unwrap();
     key
 }
 
-fn put(engine: &Engine, batch: &mut WriteBatch, tree: TreeId, number: i64, text: &str) {
+pub(crate) fn put(engine: &Engine, batch: &mut WriteBatch, tree: TreeId, number: i64, text: &str) {
     let mut row = Vec::new();
     let codec = engine.tree(tree).unwrap().row_codec();
     codec.encode_values(&[ValueRef::Text(text)], &mut row).unwrap();
     batch.put(tree, &key(engine, tree, number), &row);
 }
 
-fn entries(engine: &Engine, tree: TreeId) -> usize {
+pub(crate) fn entries(engine: &Engine, tree: TreeId) -> usize {
     let memtables =
         &engine.describe().trees.iter().find(|t| t.id == tree).unwrap().memtables.clone();
     memtables.iter().map(|memtable| memtable.entries as usize).sum()

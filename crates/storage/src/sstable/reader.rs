@@ -15,7 +15,7 @@ use silt_codec::{
 
 use super::bloom::Bloom;
 use super::checksum::{Mixer, checksum};
-use super::file::TableFile;
+use super::file::{IoCounters, TableFile};
 use super::footer::{BLOCK_NAMES, FOOTER_LEN, Footer, HEADER_LEN, Handle, check_header};
 use super::group::{GroupBlock, GroupSource};
 use super::group_header::GroupHeader;
@@ -58,21 +58,11 @@ impl SsTableReader {
         schemas: &Schemas,
         cache: Arc<BlockCache>,
     ) -> Result<Self> {
-        let file =
-            env.vfs.open(path, OpenMode::Read).map_err(|error| Error::io(path, "open", error))?;
         let mixer = Mixer { uuid, file: meta.id };
-        let file = Arc::new(TableFile::new(file, path, mixer, Arc::clone(cache.counters())));
-        let len = file.len()?;
-        if len != meta.size || len < (HEADER_LEN + FOOTER_LEN) as u64 {
-            return Err(file.corrupt(
-                len,
-                format_args!("the file has {len} bytes, in the manifest {}", meta.size),
-            ));
-        }
-        let footer_offset = len - FOOTER_LEN as u64;
-        let bytes = file.read(footer_offset, FOOTER_LEN)?;
-        let footer = Footer::decode(&bytes, &mixer, footer_offset, meta.footer_checksum)
-            .map_err(|error| file.locate(footer_offset, error))?;
+        let counters = Arc::clone(cache.counters());
+        let (file, footer) =
+            Self::read_footer(env, path, mixer, meta.size, meta.footer_checksum, counters)?;
+        let file = Arc::new(file);
         let index = Self::read_index(&file, &footer, meta)?;
         Ok(Self {
             tables: Arc::new(FileTables::new(footer.symbol_tables)),
@@ -84,6 +74,76 @@ impl SsTableReader {
             key_filter: OnceLock::new(),
             prefix_filter: OnceLock::new(),
             statistics: OnceLock::new(),
+        })
+    }
+
+    /// Opens a file of `size` bytes and reads its footer.
+    fn read_footer(
+        env: &Env,
+        path: &Path,
+        mixer: Mixer,
+        size: u64,
+        checksum: u64,
+        counters: Arc<IoCounters>,
+    ) -> Result<(TableFile, Footer)> {
+        let file =
+            env.vfs.open(path, OpenMode::Read).map_err(|error| Error::io(path, "open", error))?;
+        let file = TableFile::new(file, path, mixer, counters);
+        let len = file.len()?;
+        if len != size || len < (HEADER_LEN + FOOTER_LEN) as u64 {
+            return Err(
+                file.corrupt(len, format_args!("the file has {len} bytes, in the manifest {size}"))
+            );
+        }
+        let offset = len - FOOTER_LEN as u64;
+        let bytes = file.read(offset, FOOTER_LEN)?;
+        let footer = Footer::decode(&bytes, &mixer, offset, checksum)
+            .map_err(|error| file.locate(offset, error))?;
+        Ok((file, footer))
+    }
+
+    /// What the manifest would say of a file of which only the log has spoken: a bulk file whose
+    /// edit a crash has cut off. Its commit's number and time are the caller's to set.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn read_meta(
+        env: &Env,
+        path: &Path,
+        id: u64,
+        size: u64,
+        footer_checksum: u64,
+        uuid: u128,
+    ) -> Result<FileMeta> {
+        let mixer = Mixer { uuid, file: id };
+        let (file, footer) =
+            Self::read_footer(env, path, mixer, size, footer_checksum, Arc::default())?;
+        let block = file.read_block(footer.index, "row-group index")?;
+        let index = GroupIndex::decode(&block, footer.index.offset)
+            .map_err(|error| file.locate(footer.index.offset, error))?;
+        let groups = index.groups();
+        let (Some(first), Some(last)) = (groups.first(), groups.last()) else {
+            return Err(file.corrupt(footer.index.offset, format_args!("no row group")));
+        };
+        let block = file.read_block(footer.statistics, "statistics")?;
+        let statistics = Statistics::decode(&block, groups.len())
+            .map_err(|error| file.locate(footer.statistics.offset, error))?;
+        Ok(FileMeta {
+            id,
+            size,
+            footer_checksum,
+            smallest: first.first_key.clone(),
+            largest: last.last_key.clone(),
+            min_seq: groups.iter().map(|group| group.min_seq).min().unwrap_or_default(),
+            max_seq: groups.iter().map(|group| group.max_seq).max().unwrap_or_default(),
+            rows: footer.rows,
+            deletes: groups.iter().map(|group| u64::from(group.deletes)).sum(),
+            groups: footer.groups,
+            schema_version: footer.schema_version,
+            one_version: groups.iter().all(|group| group.one_version && !group.continued),
+            file_seq: None,
+            columns: statistics.merged(),
+            commit_micros: (0, 0),
         })
     }
 

@@ -1,8 +1,35 @@
 //! Bulk loads: rows that become SSTables without passing log and memtable.
+//!
+//! 1. Rows are sorted and written as files, duplicates dealt with ([`Runs`]), while others commit.
+//! 2. The tree's memtables that overlap the files are flushed.
+//! 3. Under the commit lock: the keys that others committed meanwhile are looked up in the files,
+//!    one log record names the files beside the transaction's other changes, number N is drawn, and
+//!    the tree's active memtable is frozen at N, so that no memtable spans N.
+//! 4. Once every commit below N is published and what is left of the older memtables is flushed,
+//!    one manifest edit places each file at the lowest level where nothing hides it wrongly.
+//!    Memtables above N wait for that: the files are older than they.
+//! 5. N is published.
+//!
+//! Should the edit fail, the record stands: the database is poisoned, and replay places the files
+//! (RULES.md 11 to 13).
+
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
 
 use arrow_array::ArrayRef;
+use silt_codec::RowBuffer;
 
-use crate::{Result, SeqNo, WriteBatch};
+use super::commit::Placed;
+use super::commit_index::{BulkKeys, CommitKeys};
+use super::runs::{Runs, open_unlisted};
+use crate::describe::EngineCounters;
+use crate::engine::Core;
+use crate::sstable::{BlockCache, SsTableReader, key_hash};
+use crate::state::TreeState;
+use crate::version::{AddedFile, FileMeta, LiveFile, VersionEdit};
+use crate::wal::{BulkFile, CommitRecord};
+use crate::{Durability, Error, ErrorKind, Result, SeqNo, Snapshot, WriteBatch};
 
 /// What a bulk load does about a key that is there already, in the tree or earlier in the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,10 +42,6 @@ pub enum OnDuplicate {
     Keep,
 }
 
-/// A bulk load under way. Dropping it leaves no trace.
-#[derive(Debug)]
-pub struct BulkLoad {}
-
 /// What a bulk load did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BulkOutcome {
@@ -30,21 +53,269 @@ pub struct BulkOutcome {
     pub kept: u64,
 }
 
-impl BulkLoad {
-    /// Adds rows: all columns of the tree's current schema, in its order, of equal length.
-    pub fn push(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
-        let _ = columns;
-        todo!()
-    }
+/// A bulk load under way. Dropping it leaves no trace.
+pub struct BulkLoad {
+    core: Arc<Core>,
+    tree: Arc<TreeState>,
+    duplicates: OnDuplicate,
+    /// Rows exist if they do here; what was committed since is looked up in the files.
+    snapshot: Snapshot,
+    runs: Runs,
+}
 
-    /// Sorts, writes and syncs the files, checks the keys, and commits them together with the
-    /// changes of `with`, which must not touch the loaded tree.
-    ///
-    /// # Errors
-    /// `AlreadyExists` under [`OnDuplicate::Error`]; `Conflict` if a key of the load, or of `with`,
-    /// was committed since the load or its batch began; what [`Engine::commit`](crate::Engine::commit) fails with.
-    pub fn finish(self, with: WriteBatch) -> Result<BulkOutcome> {
-        let _ = with;
-        todo!()
+impl fmt::Debug for BulkLoad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BulkLoad(tree {}, {:?})", self.tree.id(), self.duplicates)
     }
 }
+
+impl Drop for BulkLoad {
+    fn drop(&mut self) {
+        self.runs.remove_files();
+    }
+}
+
+impl BulkLoad {
+    pub(crate) fn new(core: Arc<Core>, tree: Arc<TreeState>, duplicates: OnDuplicate) -> Self {
+        let snapshot = core.pipeline.write_snapshot();
+        let context = Arc::clone(&core.context);
+        let runs = Runs::new(context, Arc::clone(&tree), duplicates, snapshot.seq());
+        Self { core, tree, duplicates, snapshot, runs }
+    }
+
+    /// Adds rows: all columns of the tree's current schema, in its order, of equal length.
+    ///
+    /// # Errors
+    /// `AlreadyExists` under [`OnDuplicate::Error`] for a key that is there already, now or at
+    /// [`finish`](Self::finish); `Invalid` for columns that do not fit.
+    pub fn push(&mut self, columns: Vec<ArrayRef>) -> Result<()> {
+        self.core.context.health.check()?;
+        self.runs.push(columns, &self.core.versions)
+    }
+
+    /// Writes and syncs what is left, and commits the rows together with the changes of `with`,
+    /// which must not touch the loaded tree. Always durable.
+    ///
+    /// # Errors
+    /// `AlreadyExists` under [`OnDuplicate::Error`]; `Conflict` if a key of the load was committed
+    /// by another since it began, unless it replaces rows and `with` has no base, or as for
+    /// [`Engine::commit`](crate::Engine::commit), whose errors it has too.
+    pub fn finish(mut self, with: WriteBatch) -> Result<BulkOutcome> {
+        let core = Arc::clone(&self.core);
+        if with.trees().any(|tree| tree == self.tree.id()) {
+            let tree = self.tree.id();
+            return Err(Error::invalid(format!(
+                "the batch beside a load writes to its tree {tree}"
+            )));
+        }
+        let files = self.runs.finish(&core.versions)?;
+        let kept = self.runs.kept();
+        let rows = files.iter().map(|file| file.rows).sum();
+        if files.is_empty() {
+            let seq = core.commit(with, Durability::Full)?;
+            return Ok(BulkOutcome { seq, rows, kept });
+        }
+        let sst = core.context.dir.join("sst");
+        let synced = core.context.env.vfs.sync_dir(&sst);
+        synced.map_err(|error| Error::io(&sst, "sync", error))?;
+
+        // A load that replaces rows blindly asks nothing of others' commits.
+        let base = match (self.duplicates, with.base()) {
+            (OnDuplicate::Replace, base) => base,
+            _ => Some(self.snapshot.seq()),
+        };
+        let load = Load::open(&core, &self.tree, files, base)?;
+        core.flush_overlapping(&self.tree, &load.files, SeqNo::MAX)?;
+        let placed = load.commit(&core, &with)?;
+        // From here on the record says that the files are the tree's.
+        self.runs.give_away();
+        let seq = placed.seq;
+        let finished = load.publish(&core, placed, with);
+        finished.inspect_err(|error| core.pipeline.poison(error))?;
+        let counters = &core.context.counters;
+        EngineCounters::add(&counters.bulk_loads, 1);
+        let bytes = load.files.iter().map(|file| file.size).sum();
+        EngineCounters::add(&counters.bulk_bytes, bytes);
+        Ok(BulkOutcome { seq, rows, kept })
+    }
+}
+
+/// Files on their way into a tree.
+struct Load<'a> {
+    tree: &'a Arc<TreeState>,
+    files: Vec<FileMeta>,
+    /// The same, opened: the commit index probes them as long as a transaction may ask.
+    open: Vec<Arc<LiveFile>>,
+    base: Option<SeqNo>,
+}
+
+impl<'a> Load<'a> {
+    fn open(
+        core: &Core,
+        tree: &'a Arc<TreeState>,
+        files: Vec<FileMeta>,
+        base: Option<SeqNo>,
+    ) -> Result<Self> {
+        let (schemas, cache) = (tree.schemas(), Arc::new(BlockCache::new(0)));
+        let open = |meta| open_unlisted(&core.context, &schemas, meta, &cache);
+        let open = files.iter().map(open).collect::<Result<_>>()?;
+        Ok(Self { tree, files, open, base })
+    }
+
+    /// Under the commit lock: checks, the record, number N, the memtable frozen at N.
+    fn commit(&self, core: &Core, with: &WriteBatch) -> Result<Placed> {
+        let trees = core.states(with.trees())?;
+        let keys = CommitKeys::of(with);
+        let named = self.files.iter().map(|meta| BulkFile {
+            tree: self.tree.id(),
+            file_id: meta.id,
+            size: meta.size,
+            footer_checksum: meta.footer_checksum,
+            rows: meta.rows,
+        });
+        let mut record = CommitRecord::new();
+        record.encode(with, &named.collect::<Vec<_>>())?;
+        let pipeline = &core.pipeline;
+        let mut state = pipeline.lock()?;
+        state.check(with, &keys, [self.tree.id()])?;
+        if let Some(base) = self.base {
+            state.check_bulk(self.tree, &self.open, base)?;
+        }
+        let bulk = vec![BulkKeys { tree: Arc::clone(self.tree), files: self.open.clone() }];
+        let placed =
+            pipeline.append(&mut state, &trees, with, keys, bulk, &mut record, Durability::Full)?;
+        state.begin_bulk(placed.seq, placed.position.segment, self.tree);
+        let active = self.tree.active();
+        if !active.is_empty() || active.is_pinned() {
+            pipeline.freeze(self.tree, &active, placed.seq);
+        }
+        Ok(placed)
+    }
+
+    /// Everything behind the number. An error here leaves the record without its edit.
+    fn publish(&self, core: &Core, placed: Placed, with: WriteBatch) -> Result<()> {
+        let (seq, segment) = (placed.seq, placed.position.segment);
+        let micros = placed.micros;
+        placed.insert(with);
+        core.pipeline.sync()?;
+        core.pipeline.wait_published(seq - 1)?;
+        let load = (Arc::clone(self.tree), self.files.clone());
+        core.place_bulk(&[load], seq, segment, micros)?;
+        core.pipeline.end_bulk(seq, self.tree);
+        core.pipeline.finish(seq)
+    }
+}
+
+impl Core {
+    /// Flushes what `tree`'s memtables frozen at or below `seq` hold, all of them if `seq` is
+    /// `SeqNo::MAX`, if any of it lies among the keys of `files`.
+    fn flush_overlapping(&self, tree: &TreeState, files: &[FileMeta], seq: SeqNo) -> Result<()> {
+        let view = tree.read_view();
+        let mut older = view.memtables.iter().filter(|table| table.frozen_at() <= seq);
+        let overlaps = older.any(|table| {
+            files.iter().any(|file| {
+                table.overlaps((Bound::Included(&file.smallest), Bound::Included(&file.largest)))
+            })
+        });
+        if !overlaps {
+            return Ok(());
+        }
+        let through = match seq {
+            SeqNo::MAX => self.pipeline.freeze_all([tree])?,
+            seq => seq,
+        };
+        self.flush_frozen(tree, through)
+    }
+
+    /// Places the files of bulk commit `seq`. Every commit below it is published or replayed, and
+    /// the log is synced past it.
+    fn place_bulk(
+        &self,
+        loads: &[(Arc<TreeState>, Vec<FileMeta>)],
+        seq: SeqNo,
+        segment: u64,
+        micros: i64,
+    ) -> Result<()> {
+        for (tree, files) in loads {
+            self.flush_overlapping(tree, files, seq)?;
+        }
+        let all = loads.iter().flat_map(|(tree, files)| files.iter().map(|meta| (tree.id(), meta)));
+        let placed = self.apply_placing(|placement| {
+            let added = all.map(|(tree, meta)| AddedFile {
+                tree,
+                level: placement(tree, &meta.smallest, &meta.largest),
+                meta: FileMeta {
+                    file_seq: Some(seq),
+                    min_seq: seq,
+                    max_seq: seq,
+                    commit_micros: (micros, micros),
+                    ..meta.clone()
+                },
+            });
+            VersionEdit {
+                added: added.collect(),
+                applied_bulk: vec![(seq, segment)],
+                ..VersionEdit::default()
+            }
+        });
+        match placed {
+            // The tree was dropped meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            placed => placed,
+        }
+    }
+
+    /// Places the files of a bulk commit whose edit a crash has cut off.
+    pub(crate) fn redo_bulk(
+        &self,
+        seq: SeqNo,
+        segment: u64,
+        micros: i64,
+        files: &[BulkFile],
+    ) -> Result<()> {
+        let mut loads: Vec<(Arc<TreeState>, Vec<FileMeta>)> = Vec::new();
+        for file in files {
+            // A tree dropped since is not missed.
+            let Ok(tree) = self.state(file.tree) else { continue };
+            let path = self.context.sst_path(file.file_id);
+            let meta = SsTableReader::read_meta(
+                &self.context.env,
+                &path,
+                file.file_id,
+                file.size,
+                file.footer_checksum,
+                self.context.uuid,
+            )?;
+            if meta.rows != file.rows {
+                let (found, named) = (meta.rows, file.rows);
+                let what = format!("{found} rows, in the log's record {named}");
+                return Err(Error::corrupt(&path, 0, what));
+            }
+            match loads.iter_mut().find(|(of, _)| of.id() == file.tree) {
+                Some((_, metas)) => metas.push(meta),
+                None => loads.push((tree, vec![meta])),
+            }
+        }
+        self.place_bulk(&loads, seq, segment, micros)
+    }
+}
+
+/// Whether an open file holds `key`.
+pub(super) fn holds_key(file: &LiveFile, tree: &TreeState, key: &[u8]) -> Result<bool> {
+    if key < &*file.smallest || key > &*file.largest {
+        return Ok(false);
+    }
+    let reader = file.reader(|_| Err(Error::internal("a bulk file that is not open")))?;
+    if !reader.may_contain(key_hash(key))? {
+        return Ok(false);
+    }
+    let Some(group) = reader.find_group(key) else { return Ok(false) };
+    let mut values = RowBuffer::new();
+    tree.key_codec().decode(key, &mut values)?;
+    let group = reader.group(group, &tree.schema(), &[])?;
+    Ok(!group.find(&values)?.is_empty())
+}
+
+#[cfg(test)]
+#[path = "bulk_tests.rs"]
+mod tests;

@@ -15,19 +15,21 @@
 //! one's own was chosen over a lock held through the inserts: that would serialise them.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::bulk::holds_key;
 use super::commit_index::{BulkKeys, CommitIndex, CommitKeys};
 use crate::describe::EngineCounters;
 use crate::memtable::TreeMemtable;
 use crate::snapshot::Snapshot;
 use crate::state::{Context, TreeState};
-use crate::wal::{BulkFile, CommitRecord, Promise, WalPosition, WalWriter};
+use crate::version::LiveFile;
+use crate::wal::{CommitRecord, Promise, WalPosition, WalWriter};
 use crate::{Durability, Error, ErrorKind, Result, SeqNo, TreeId, WriteBatch};
 
 /// A commit that is not durable at once is synced after this time.
@@ -61,6 +63,8 @@ pub(crate) struct CommitState {
     epochs: HashMap<TreeId, SeqNo>,
     /// The last commit that wrote to a tree.
     last_writes: HashMap<TreeId, SeqNo>,
+    /// Bulk commits whose files are not placed yet, with the segment of their record.
+    pending_bulk: BTreeMap<SeqNo, u64>,
     is_closed: bool,
 }
 
@@ -92,13 +96,24 @@ struct Slot {
 pub(crate) struct Placed {
     pub(crate) seq: SeqNo,
     pub(crate) position: WalPosition,
+    /// The commit's time.
+    pub(crate) micros: i64,
     /// One memtable a tree of the batch, in its order.
-    pub(crate) pins: Pins,
+    pins: Pins,
+}
+
+impl Placed {
+    /// Inserts the batch that was placed, and ends its pins.
+    pub(crate) fn insert(self, batch: WriteBatch) {
+        for (memtable, (_, ops)) in self.pins.memtables.iter().zip(batch.into_operations()) {
+            memtable.insert_all(self.seq, ops);
+        }
+    }
 }
 
 /// Memtables that wait for a batch's inserts; dropped when they ended.
 #[derive(Debug)]
-pub(crate) struct Pins {
+struct Pins {
     memtables: Vec<Arc<TreeMemtable>>,
     context: Arc<Context>,
 }
@@ -139,6 +154,7 @@ impl Pipeline {
             index: CommitIndex::new(last_seq, index_bytes),
             epochs: HashMap::new(),
             last_writes: HashMap::new(),
+            pending_bulk: BTreeMap::new(),
             is_closed: false,
         };
         Self {
@@ -167,10 +183,7 @@ impl Pipeline {
             placed
         })?;
         let seq = placed.seq;
-        for (memtable, (_, ops)) in placed.pins.memtables.iter().zip(batch.into_operations()) {
-            memtable.insert_all(seq, ops);
-        }
-        drop(placed.pins);
+        placed.insert(batch);
         self.finish(seq)?;
         Ok(seq)
     }
@@ -184,7 +197,7 @@ impl Pipeline {
         durability: Durability,
     ) -> Result<Placed> {
         let mut state = self.lock()?;
-        state.check(batch, &keys)?;
+        state.check(batch, &keys, [])?;
         self.append(&mut state, trees, batch, keys, vec![], record, durability)
     }
 
@@ -223,7 +236,12 @@ impl Pipeline {
             state.epochs.insert(*tree, seq);
         }
         self.queue(seq, position, durability);
-        Ok(Placed { seq, position, pins: Pins { memtables, context: Arc::clone(&self.context) } })
+        Ok(Placed {
+            seq,
+            position,
+            micros,
+            pins: Pins { memtables, context: Arc::clone(&self.context) },
+        })
     }
 
     /// The tree's active memtable, a fresh one if the last was full; it waits for the inserts of
@@ -455,7 +473,15 @@ impl Pipeline {
         let state = self.commit.lock();
         let views = trees.iter().map(|tree| tree.read_view());
         let held = views.flat_map(|view| view.memtables.clone()).map(|m| m.first_segment()).min();
+        let held = state.pending_bulk.values().copied().chain(held).min();
         state.wal.promise().position.segment.min(held.unwrap_or(u64::MAX))
+    }
+
+    /// The files of bulk commit `seq` are placed.
+    pub(crate) fn end_bulk(&self, seq: SeqNo, tree: &TreeState) {
+        self.commit.lock().pending_bulk.remove(&seq);
+        tree.end_bulk(seq);
+        self.context.work.notify();
     }
 
     /// The commit lock, unless nothing can be written any more.
@@ -495,26 +521,72 @@ impl Publication {
 }
 
 impl CommitState {
-    /// Fails with `Conflict` if another commit came first.
-    fn check(&self, batch: &WriteBatch, keys: &CommitKeys) -> Result<()> {
-        self.check_epochs(batch)?;
+    /// Fails with `Conflict` if another commit came first. `loaded` are trees that the commit
+    /// writes to beside those of `batch`.
+    pub(crate) fn check<const N: usize>(
+        &self,
+        batch: &WriteBatch,
+        keys: &CommitKeys,
+        loaded: [TreeId; N],
+    ) -> Result<()> {
+        if let Some(catalog_seq) = batch.catalog_seq() {
+            self.check_epochs(batch.trees().chain(loaded), catalog_seq)?;
+        }
         let Some(base) = batch.base() else { return Ok(()) };
-        self.index.check(keys, base, |_, _, _| Ok(false))
+        self.check_read(batch.trees_read(), base)?;
+        self.index.check(keys, base)
     }
 
     /// A statement bound to an older schema must not write rows of it (RULES.md 9).
-    pub(crate) fn check_epochs(&self, batch: &WriteBatch) -> Result<()> {
-        if let Some(catalog_seq) = batch.catalog_seq() {
-            let changed = batch
-                .trees()
-                .find(|tree| self.epochs.get(tree).is_some_and(|changed| *changed > catalog_seq));
-            if let Some(tree) = changed {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!("the schema of tree {tree} was changed after number {catalog_seq}"),
-                ));
+    fn check_epochs(&self, trees: impl Iterator<Item = TreeId>, catalog_seq: SeqNo) -> Result<()> {
+        let is_changed = |tree: &TreeId| self.epochs.get(tree).is_some_and(|at| *at > catalog_seq);
+        let Some(tree) = { trees }.find(is_changed) else { return Ok(()) };
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!("the schema of tree {tree} was changed after number {catalog_seq}"),
+        ))
+    }
+
+    /// What was concluded from all rows of a tree holds only if none was written since.
+    fn check_read(&self, trees: &[TreeId], base: SeqNo) -> Result<()> {
+        let is_written = |tree: &&TreeId| self.last_writes.get(tree).is_some_and(|at| *at > base);
+        let Some(tree) = trees.iter().find(is_written) else { return Ok(()) };
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!("tree {tree}, read whole at number {base}, was written to since"),
+        ))
+    }
+
+    /// Fails with `Conflict` if a key in `files`, about to be loaded into `tree`, was committed
+    /// after `base`; also if another load after it reaches among the files' keys.
+    pub(crate) fn check_bulk(
+        &self,
+        tree: &TreeState,
+        files: &[Arc<LiveFile>],
+        base: SeqNo,
+    ) -> Result<()> {
+        let id = tree.id();
+        for file in files {
+            self.index.keys_since(id, &*file.smallest..=&*file.largest, base, |key| {
+                if holds_key(file, tree, key)? { Err(Error::conflict(id, key)) } else { Ok(()) }
+            })?;
+        }
+        for other in self.index.bulk_since(id, base)? {
+            let meets = |file: &&Arc<LiveFile>| {
+                file.smallest <= other.largest && other.smallest <= file.largest
+            };
+            if let Some(file) = files.iter().find(meets) {
+                return Err(Error::conflict(id, &file.smallest));
             }
         }
         Ok(())
+    }
+
+    /// The record of bulk commit `seq` is needed until its files are placed, and the memtables of
+    /// `tree` above it wait for that.
+    pub(crate) fn begin_bulk(&mut self, seq: SeqNo, segment: u64, tree: &TreeState) {
+        self.pending_bulk.insert(seq, segment);
+        self.last_writes.insert(tree.id(), seq);
+        tree.begin_bulk(seq);
     }
 }

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use silt_codec::KeyBuffer;
 use twox_hash::XxHash3_64;
 
+use super::bulk::holds_key;
+use crate::state::TreeState;
 use crate::version::LiveFile;
 use crate::{Error, ErrorKind, Result, SeqNo, TreeId, WriteBatch};
 
@@ -58,8 +60,21 @@ const COMMIT_BYTES: usize = 128;
 /// The files of one bulk commit in one tree: later batches probe them for their keys.
 #[derive(Clone, Debug)]
 pub(crate) struct BulkKeys {
-    pub(crate) tree: TreeId,
+    /// Whose they are.
+    pub(crate) tree: Arc<TreeState>,
+    /// Open already: they may be removed while they are asked.
     pub(crate) files: Vec<Arc<LiveFile>>,
+}
+
+impl BulkKeys {
+    fn holds(&self, key: &[u8]) -> Result<bool> {
+        for file in &self.files {
+            if holds_key(file, &self.tree, key)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 #[derive(Debug)]
@@ -115,14 +130,8 @@ impl CommitIndex {
         }
     }
 
-    /// Fails with `Conflict` if a key of `keys` was committed after `base`. `probe` looks a key
-    /// up in a bulk file.
-    pub(crate) fn check(
-        &self,
-        keys: &CommitKeys,
-        base: SeqNo,
-        probe: impl Fn(&LiveFile, TreeId, &[u8]) -> Result<bool>,
-    ) -> Result<()> {
+    /// Fails with `Conflict` if a key of `keys` was committed after `base`.
+    pub(crate) fn check(&self, keys: &CommitKeys, base: SeqNo) -> Result<()> {
         self.check_reaches(base)?;
         if self.recent.back().is_none_or(|newest| newest.seq <= base) {
             return Ok(());
@@ -137,13 +146,10 @@ impl CommitIndex {
             return Ok(());
         }
         for bulk in self.newer_than(base).flat_map(|commit| &commit.bulk) {
-            let ours = keys.trees.iter().filter(|(tree, _)| *tree == bulk.tree);
+            let ours = keys.trees.iter().filter(|(tree, _)| *tree == bulk.tree.id());
             for key in ours.flat_map(|(_, keys)| keys.iter()) {
-                for file in &bulk.files {
-                    let inside = *file.smallest <= *key && *key <= *file.largest;
-                    if inside && probe(file, bulk.tree, key)? {
-                        return Err(Error::conflict(bulk.tree, key));
-                    }
+                if bulk.holds(key)? {
+                    return Err(Error::conflict(bulk.tree.id(), key));
                 }
             }
         }
@@ -178,7 +184,7 @@ impl CommitIndex {
     pub(crate) fn bulk_since(&self, tree: TreeId, base: SeqNo) -> Result<Vec<Arc<LiveFile>>> {
         self.check_reaches(base)?;
         let bulk = self.newer_than(base).flat_map(|commit| &commit.bulk);
-        Ok(bulk.filter(|bulk| bulk.tree == tree).flat_map(|bulk| bulk.files.clone()).collect())
+        Ok(bulk.filter(|bulk| bulk.tree.id() == tree).flat_map(|bulk| bulk.files.clone()).collect())
     }
 
     /// A commit got its number.
@@ -288,7 +294,7 @@ mod tests {
     }
 
     fn check(index: &CommitIndex, of: &[&str], base: SeqNo) -> Result<()> {
-        index.check(&keys(of), base, |_, _, _| Ok(false))
+        index.check(&keys(of), base)
     }
 
     #[test]

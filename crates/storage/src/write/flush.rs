@@ -21,7 +21,9 @@ use crate::{Error, ErrorKind, OpKind, Result, SeqNo};
 pub(crate) fn next_memtable(tree: &TreeState) -> Option<Arc<TreeMemtable>> {
     let view = tree.read_view();
     let oldest = view.memtables.last()?;
-    (oldest.is_frozen() && !oldest.is_pinned()).then(|| Arc::clone(oldest))
+    // Bulk files that are being placed are older than the memtables above them (RULES.md 11).
+    let is_due = oldest.is_frozen() && oldest.frozen_at() <= tree.flushable_through();
+    (is_due && !oldest.is_pinned()).then(|| Arc::clone(oldest))
 }
 
 /// Writes `memtable`, the oldest of `tree`, to level 0. One flush of a tree runs at a time.

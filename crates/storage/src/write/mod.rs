@@ -4,3 +4,4 @@ pub(crate) mod bulk;
 pub(crate) mod commit;
 pub(crate) mod commit_index;
 pub(crate) mod flush;
+mod runs;

@@ -1,0 +1,465 @@
+//! [`Runs`]: the rows of a bulk load, on their way from any order into sorted files.
+//!
+//! Rows are collected until the budget is used up, sorted, freed of equal keys, checked against the
+//! rows that exist, and written as a *run*: files of level 0's format whose numbers are all 0. If
+//! the load came in key order the runs follow one another and are the result. If not, they are
+//! merged into it.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef};
+use arrow_select::interleave::interleave;
+use silt_codec::{KeyBuffer, Schemas};
+
+use super::bulk::OnDuplicate;
+use super::flush::remove_file;
+use crate::read::merge::{Merge, MergeRule};
+use crate::read::source::{FileSource, Groups, SourceContext};
+use crate::read::{KeyRange, ReadCounters, multi_get};
+use crate::sstable::{BlockCache, EntryBatch, SsTableReader, SsTableWriter};
+use crate::state::{Context, TreeState};
+use crate::version::{FileMeta, LiveFile, SweepQueue, VersionSet};
+use crate::{Error, OpKind, Result, SeqNo};
+
+/// Encoded data that reading the runs back holds in memory.
+const MERGE_CACHE_BYTES: u64 = 32 << 20;
+
+/// See the module.
+pub(super) struct Runs {
+    context: Arc<Context>,
+    tree: Arc<TreeState>,
+    schemas: Schemas,
+    duplicates: OnDuplicate,
+    /// Rows exist if they do at this number.
+    snapshot: SeqNo,
+    chunks: Vec<Chunk>,
+    bytes: usize,
+    bytes_max: usize,
+    /// In the order in which they came.
+    runs: Vec<Vec<FileMeta>>,
+    kept: u64,
+}
+
+/// Rows as they were pushed.
+struct Chunk {
+    keys: KeyBuffer,
+    columns: Vec<ArrayRef>,
+}
+
+/// Where a row stands among the chunks, with the beginning of its key.
+#[derive(Clone, Copy)]
+struct Place {
+    prefix: u64,
+    chunk: u32,
+    row: u32,
+}
+
+impl Runs {
+    pub(super) fn new(
+        context: Arc<Context>,
+        tree: Arc<TreeState>,
+        duplicates: OnDuplicate,
+        snapshot: SeqNo,
+    ) -> Self {
+        let schemas = tree.schemas();
+        let bytes_max = context.options.memory_bytes / 8;
+        Self {
+            context,
+            tree,
+            schemas,
+            duplicates,
+            snapshot,
+            chunks: Vec::new(),
+            bytes: 0,
+            bytes_max,
+            runs: Vec::new(),
+            kept: 0,
+        }
+    }
+
+    /// Rows left out because others keep their place.
+    pub(super) fn kept(&self) -> u64 {
+        self.kept
+    }
+
+    /// Adds rows.
+    pub(super) fn push(&mut self, mut columns: Vec<ArrayRef>, versions: &VersionSet) -> Result<()> {
+        let schema = self.schemas.current();
+        let expected = schema.columns.len();
+        if columns.len() != expected {
+            let count = columns.len();
+            return Err(Error::invalid(format!("{count} columns for a tree of {expected}")));
+        }
+        let rows = columns.first().map_or(0, |column| column.len());
+        if let Some(column) = columns.iter().find(|column| column.len() != rows) {
+            let count = column.len();
+            return Err(Error::invalid(format!("columns of {rows} and of {count} rows")));
+        }
+        if rows == 0 {
+            return Ok(());
+        }
+        let key_codec = self.schemas.key_codec();
+        let mut keys = KeyBuffer::with_capacity(rows, rows * 16);
+        key_codec.encode_columns(&columns[..schema.key_len()], &mut keys)?;
+        let normal = key_codec.normalise(&columns[..schema.key_len()])?;
+        columns.splice(..schema.key_len(), normal);
+        let fits = |chunk: &Chunk| {
+            chunk.columns.iter().zip(&columns).all(|(a, b)| a.data_type() == b.data_type())
+        };
+        // Text may come as views or not: a run gathers one kind only.
+        if !self.chunks.last().is_none_or(fits) {
+            self.write_run(versions)?;
+        }
+        self.bytes += keys.byte_len() + 24 * rows;
+        self.bytes += columns.iter().map(|column| array_bytes(column)).sum::<usize>();
+        self.chunks.push(Chunk { keys, columns });
+        if self.bytes > self.bytes_max { self.write_run(versions) } else { Ok(()) }
+    }
+
+    /// All rows as files, ascending and disjoint, their keys new where they must be.
+    pub(super) fn finish(&mut self, versions: &VersionSet) -> Result<Vec<FileMeta>> {
+        self.write_run(versions)?;
+        let mut in_order: Vec<&FileMeta> = self.runs.iter().flatten().collect();
+        in_order.sort_by(|a, b| a.smallest.cmp(&b.smallest));
+        if in_order.windows(2).any(|pair| pair[0].largest >= pair[1].smallest) {
+            let merged = self.merge(versions)?;
+            self.remove_files();
+            self.runs = vec![merged.clone()];
+            return Ok(merged);
+        }
+        Ok(in_order.into_iter().cloned().collect())
+    }
+
+    /// Removes everything written.
+    pub(super) fn remove_files(&mut self) {
+        for meta in self.runs.drain(..).flatten() {
+            remove_file(&self.context, meta.id);
+        }
+    }
+
+    /// The files are somebody else's now.
+    pub(super) fn give_away(&mut self) {
+        self.runs.clear();
+    }
+
+    /// Sorts what was collected and writes it.
+    fn write_run(&mut self, versions: &VersionSet) -> Result<()> {
+        let chunks = std::mem::take(&mut self.chunks);
+        self.bytes = 0;
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        let places = self.unique(&chunks, sorted(&chunks))?;
+        let mut files = Files::new(&self.context, &self.schemas, versions);
+        let mut existing = 0;
+        for all in places.chunks(self.context.options.group_rows.max(1)) {
+            let places = self.new_keys(&chunks, all)?;
+            existing += all.len() - places.len();
+            if !places.is_empty() {
+                files.append(&gather(&chunks, &places)?)?;
+            }
+        }
+        let run = files.finish()?;
+        self.kept += existing as u64;
+        if !run.is_empty() {
+            self.runs.push(run);
+        }
+        Ok(())
+    }
+
+    /// One place a key: the first or the last that came.
+    fn unique(&mut self, chunks: &[Chunk], mut places: Vec<Place>) -> Result<Vec<Place>> {
+        let before = places.len();
+        let duplicates = self.duplicates;
+        let mut duplicate = None;
+        places.dedup_by(|later, kept| {
+            if later.prefix != kept.prefix || key_of(chunks, later) != key_of(chunks, kept) {
+                return false;
+            }
+            match duplicates {
+                OnDuplicate::Error => duplicate = Some(*later),
+                OnDuplicate::Replace => *kept = *later,
+                OnDuplicate::Keep => {}
+            }
+            true
+        });
+        if let Some(place) = duplicate {
+            return Err(Error::duplicate(self.tree.id(), key_of(chunks, &place)));
+        }
+        if duplicates == OnDuplicate::Keep {
+            self.kept += (before - places.len()) as u64;
+        }
+        Ok(places)
+    }
+
+    /// Those of `places` whose keys no row has yet, where that matters.
+    fn new_keys(&self, chunks: &[Chunk], places: &[Place]) -> Result<Vec<Place>> {
+        let (Some(first), Some(last)) = (places.first(), places.last()) else {
+            return Ok(Vec::new());
+        };
+        let range = (key_of(chunks, first), key_of(chunks, last));
+        if self.duplicates == OnDuplicate::Replace || !has_rows_between(&self.tree, range) {
+            return Ok(places.to_vec());
+        }
+        let keys: Vec<Vec<u8>> = places.iter().map(|at| key_of(chunks, at).to_vec()).collect();
+        let counters = ReadCounters::default();
+        let found = multi_get(&self.tree, &keys, &[], self.snapshot, &counters)?.positions;
+        if self.duplicates == OnDuplicate::Error
+            && let Some(position) = found.first()
+        {
+            return Err(Error::duplicate(self.tree.id(), &keys[*position as usize]));
+        }
+        let mut exists = vec![false; places.len()];
+        found.iter().for_each(|position| exists[*position as usize] = true);
+        Ok(places.iter().zip(exists).filter(|(_, exists)| !exists).map(|(at, _)| *at).collect())
+    }
+
+    /// All runs as one.
+    fn merge(&mut self, versions: &VersionSet) -> Result<Vec<FileMeta>> {
+        let cache = Arc::new(BlockCache::new(MERGE_CACHE_BYTES));
+        let rows_max = self.context.options.group_rows.max(1);
+        let source_context = SourceContext {
+            schemas: self.schemas.clone(),
+            projection: (0..self.schemas.current().columns.len()).collect(),
+            range: Arc::new(KeyRange::all()),
+            snapshot: 0,
+            reverse: false,
+            rows_max,
+            counters: Arc::default(),
+        };
+        let mut sources = Vec::new();
+        for run in &self.runs {
+            let mut pieces = VecDeque::new();
+            for meta in run {
+                pieces.extend(open_groups(&self.context, &self.schemas, meta, &cache)?);
+            }
+            sources.push(FileSource::new(source_context.clone(), pieces));
+        }
+        // Of equal keys the merge gives that of the first source first.
+        if self.duplicates == OnDuplicate::Replace {
+            sources.reverse();
+        }
+        let is_error = self.duplicates == OnDuplicate::Error;
+        let rows_in: u64 = self.runs.iter().flatten().map(|meta| meta.rows).sum();
+        let mut merge = Merge::new(sources, FirstOfKey { keeps_all: is_error }, false, rows_max);
+        let mut files = Files::new(&self.context, &self.schemas, versions);
+        let (mut last_key, mut rows_out) = (None::<Vec<u8>>, 0);
+        while let Some(merged) = merge.next_merged()? {
+            let keys = &merged.entries.keys;
+            if is_error {
+                let mut last = last_key.as_deref();
+                for key in keys.iter() {
+                    if last == Some(key) {
+                        return Err(Error::duplicate(self.tree.id(), key));
+                    }
+                    last = Some(key);
+                }
+                last_key = last.map(<[u8]>::to_vec);
+            }
+            rows_out += merged.rows as u64;
+            files.append(&merged.entries)?;
+        }
+        if self.duplicates == OnDuplicate::Keep {
+            self.kept += rows_in - rows_out;
+        }
+        files.finish()
+    }
+}
+
+/// Gives a key's first entry, or all where a second one is an error that names the key.
+struct FirstOfKey {
+    keeps_all: bool,
+}
+
+impl MergeRule for FirstOfKey {
+    const UNIQUE: bool = true;
+    const ENTRIES: bool = true;
+    const PLAIN_STAYS: bool = false;
+
+    fn keeps(&mut self, same_key: bool, _seq: SeqNo, _kind: OpKind) -> bool {
+        self.keeps_all || !same_key
+    }
+}
+
+/// Sorted rows on their way into files of [`Options::file_bytes`](crate::Options).
+struct Files<'a> {
+    context: &'a Context,
+    schemas: &'a Schemas,
+    versions: &'a VersionSet,
+    writer: Option<SsTableWriter>,
+    finished: Vec<FileMeta>,
+}
+
+impl<'a> Files<'a> {
+    fn new(context: &'a Context, schemas: &'a Schemas, versions: &'a VersionSet) -> Self {
+        Self { context, schemas, versions, writer: None, finished: Vec::new() }
+    }
+
+    fn append(&mut self, entries: &EntryBatch) -> Result<()> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => self.writer.insert(self.create()?),
+        };
+        writer.append(entries)?;
+        if writer.bytes_written() >= self.context.options.file_bytes {
+            self.end_file()?;
+        }
+        Ok(())
+    }
+
+    fn create(&self) -> Result<SsTableWriter> {
+        let id = self.versions.next_file_id();
+        SsTableWriter::create(
+            &self.context.env,
+            &self.context.sst_path(id),
+            id,
+            self.context.uuid,
+            Arc::clone(self.schemas.current()),
+            &self.context.options,
+        )
+    }
+
+    fn end_file(&mut self) -> Result<()> {
+        if let Some(writer) = self.writer.take() {
+            self.finished.push(writer.finish()?);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<FileMeta>> {
+        self.end_file()?;
+        Ok(std::mem::take(&mut self.finished))
+    }
+}
+
+impl Drop for Files<'_> {
+    fn drop(&mut self) {
+        for meta in &self.finished {
+            remove_file(self.context, meta.id);
+        }
+    }
+}
+
+/// Opens a file that is in no version, for reading it through or looking keys up in it.
+pub(super) fn open_unlisted(
+    context: &Context,
+    schemas: &Schemas,
+    meta: &FileMeta,
+    cache: &Arc<BlockCache>,
+) -> Result<Arc<LiveFile>> {
+    let file = LiveFile::new(meta.clone(), Arc::new(SweepQueue::default()));
+    file.reader(|meta| {
+        let path = context.sst_path(meta.id);
+        SsTableReader::open(&context.env, &path, meta, context.uuid, schemas, Arc::clone(cache))
+    })?;
+    Ok(Arc::new(file))
+}
+
+fn open_groups(
+    context: &Context,
+    schemas: &Schemas,
+    meta: &FileMeta,
+    cache: &Arc<BlockCache>,
+) -> Result<Vec<Groups>> {
+    let file = open_unlisted(context, schemas, meta, cache)?;
+    let reader = Arc::clone(file.reader(|_| Err(Error::internal("the file was opened above")))?);
+    let count = reader.groups().len();
+    let groups = (0..count).map(|group| Groups {
+        file: Arc::clone(&file),
+        reader: Arc::clone(&reader),
+        groups: group..group + 1,
+    });
+    Ok(groups.collect())
+}
+
+/// Whether any memtable or file of `tree` reaches into the keys from `first` to `last`.
+fn has_rows_between(tree: &TreeState, (first, last): (&[u8], &[u8])) -> bool {
+    use std::ops::Bound::Included;
+    let view = tree.read_view();
+    let in_files =
+        (0..view.version.levels.len()).any(|level| view.version.overlaps(level, first, last));
+    in_files || view.memtables.iter().any(|table| table.overlaps((Included(first), Included(last))))
+}
+
+/// The places of all rows, by key; of equal keys in the order in which they came.
+fn sorted(chunks: &[Chunk]) -> Vec<Place> {
+    let mut places = Vec::with_capacity(chunks.iter().map(|chunk| chunk.keys.len()).sum());
+    for (chunk, of) in (0..).zip(chunks) {
+        places.extend((0..).zip(of.keys.iter()).map(|(row, key)| Place {
+            prefix: prefix_of(key),
+            chunk,
+            row,
+        }));
+    }
+    let compare = |a: &Place, b: &Place| -> Ordering {
+        let by_key = a.prefix.cmp(&b.prefix);
+        let by_key = by_key.then_with(|| key_of(chunks, a).cmp(key_of(chunks, b)));
+        by_key.then((a.chunk, a.row).cmp(&(b.chunk, b.row)))
+    };
+    if !places.is_sorted_by(|a, b| compare(a, b).is_le()) {
+        places.sort_unstable_by(compare);
+    }
+    places
+}
+
+fn prefix_of(key: &[u8]) -> u64 {
+    let mut prefix = [0; 8];
+    let len = key.len().min(8);
+    prefix[..len].copy_from_slice(&key[..len]);
+    u64::from_be_bytes(prefix)
+}
+
+fn key_of<'c>(chunks: &'c [Chunk], place: &Place) -> &'c [u8] {
+    chunks[place.chunk as usize].keys.get(place.row as usize)
+}
+
+/// The rows at `places`, which are not empty, as entries.
+fn gather(chunks: &[Chunk], places: &[Place]) -> Result<EntryBatch> {
+    let mut keys = KeyBuffer::with_capacity(places.len(), places.len() * 16);
+    places.iter().for_each(|place| keys.push(key_of(chunks, place)));
+    let first = &places[0];
+    let follows = |pair: &[Place]| {
+        pair[0].chunk == pair[1].chunk && pair[0].row.checked_add(1) == Some(pair[1].row)
+    };
+    let columns = if places.windows(2).all(follows) {
+        let chunk = &chunks[first.chunk as usize];
+        let slice = |column: &ArrayRef| column.slice(first.row as usize, places.len());
+        chunk.columns.iter().map(slice).collect()
+    } else {
+        interleave_rows(chunks, places)?
+    };
+    Ok(EntryBatch {
+        columns,
+        keys,
+        seqs: vec![0; places.len()],
+        kinds: vec![OpKind::Put; places.len()],
+    })
+}
+
+fn interleave_rows(chunks: &[Chunk], places: &[Place]) -> Result<Vec<ArrayRef>> {
+    // Only the chunks that are needed: `interleave` looks at all it is given.
+    let mut slots = vec![usize::MAX; chunks.len()];
+    let mut needed = Vec::new();
+    let mut rows = Vec::with_capacity(places.len());
+    for place in places {
+        let slot = &mut slots[place.chunk as usize];
+        if *slot == usize::MAX {
+            *slot = needed.len();
+            needed.push(&chunks[place.chunk as usize]);
+        }
+        rows.push((*slot, place.row as usize));
+    }
+    let columns = (0..chunks[0].columns.len()).map(|column| {
+        let arrays: Vec<&dyn Array> = needed.iter().map(|chunk| &*chunk.columns[column]).collect();
+        Ok(interleave(&arrays, &rows)?)
+    });
+    columns.collect()
+}
+
+/// Memory of an array's rows; of a slice, not of all that it is a slice of.
+fn array_bytes(array: &ArrayRef) -> usize {
+    let whole = array.get_array_memory_size();
+    array.to_data().get_slice_memory_size().map_or(whole, |slice| slice.min(whole))
+}
