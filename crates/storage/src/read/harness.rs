@@ -203,7 +203,10 @@ impl Harness {
         writer.append(&batch).unwrap();
         let meta = writer.finish().unwrap();
         let file = Arc::new(LiveFile::new(meta, Arc::clone(&context.sweep)));
-        let active = crate::memtable::TreeMemtable::new(id, context.options.memtable_kind);
+        let active = {
+            let gauge = Arc::clone(&context.memtable_bytes);
+            crate::memtable::TreeMemtable::new(id, context.options.memtable_kind, gauge)
+        };
         tree.change_view(|view| {
             let mut version = TreeVersion::clone(&view.version);
             version.levels[level].insert(0, file);
