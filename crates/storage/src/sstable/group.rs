@@ -41,6 +41,7 @@ pub(super) struct GroupBlock {
     number: usize,
     offset: u64,
     header: GroupHeader,
+    one_version: bool,
     constant_seq: Option<SeqNo>,
     constant_kind: Option<OpKind>,
     seq_slot: Option<usize>,
@@ -115,6 +116,7 @@ impl GroupBlock {
             offset: entry.offset,
             chunks: header.chunks.iter().map(|_| OnceLock::new()).collect(),
             header,
+            one_version: entry.one_version,
             constant_seq,
             constant_kind,
             seq_slot,
@@ -363,7 +365,13 @@ impl RowGroup {
         for (column, order) in self.schema.key.iter().enumerate().take(columns) {
             let (chunk, value) = (self.chunk(column)?, values.get(column));
             rows.start = lower_bound(chunk, rows.clone(), &value, order.descending);
-            rows.end = upper_bound(chunk, rows.clone(), &value, order.descending);
+            if self.block.one_version && column + 1 == self.schema.key_len() {
+                // Of a whole key there is one row or none.
+                let is_here = !rows.is_empty() && chunk.compare_at(rows.start, &value).is_eq();
+                rows.end = rows.start + usize::from(is_here);
+            } else {
+                rows.end = upper_bound(chunk, rows.clone(), &value, order.descending);
+            }
             if rows.is_empty() {
                 break;
             }
@@ -568,19 +576,29 @@ fn lower_bound(
     chunk.lower_bound(rows, value)
 }
 
+/// `rows` start at the first one that is not below `value`. Runs of equal values are short: most
+/// end within a few steps that double.
 fn upper_bound(
     chunk: &ColumnChunk,
     rows: Range<usize>,
     value: &ValueRef<'_>,
     descending: bool,
 ) -> usize {
-    if rows.is_empty() {
-        return rows.end;
+    let is_behind = |row: usize| {
+        let order = chunk.compare_at(row, value);
+        if descending { order.is_lt() } else { order.is_gt() }
+    };
+    let (mut rest, mut step) = (rows, 1);
+    while rest.len() >= step {
+        let probe = rest.start + step - 1;
+        if is_behind(probe) {
+            rest.end = probe;
+            break;
+        }
+        rest.start = probe + 1;
+        step *= 2;
     }
-    if descending {
-        return partition_point(rows, |row| chunk.compare_at(row, value).is_ge());
-    }
-    chunk.upper_bound(rows, value)
+    partition_point(rest, |row| !is_behind(row))
 }
 
 /// The first row of `rows` for which `before` is false; it is true for none behind that one.
