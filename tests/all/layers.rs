@@ -28,9 +28,13 @@ fn root() -> PathBuf {
 /// Each member's package name and what it names under `[dependencies]`.
 fn manifests() -> BTreeMap<String, Vec<String>> {
     let read = |path: PathBuf| -> toml::Table {
-        std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).parse().unwrap()
+        std::fs::read_to_string(&path)
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+            .parse()
+            .unwrap()
     };
-    let mut folders: Vec<PathBuf> = ["catalog", "sql", "tests", "benches"].iter().map(|f| root().join(f)).collect();
+    let mut folders: Vec<PathBuf> =
+        ["catalog", "sql", "tests", "benches"].iter().map(|f| root().join(f)).collect();
     for entry in std::fs::read_dir(root().join("crates")).unwrap() {
         folders.push(entry.unwrap().path());
     }
@@ -38,7 +42,10 @@ fn manifests() -> BTreeMap<String, Vec<String>> {
         let table = read(folder.join("Cargo.toml"));
         let name = table["package"]["name"].as_str().unwrap().to_owned();
         let names = |key: &str| -> Vec<String> {
-            table.get(key).and_then(|v| v.as_table()).map_or(Vec::new(), |t| t.keys().cloned().collect())
+            table
+                .get(key)
+                .and_then(|v| v.as_table())
+                .map_or(Vec::new(), |t| t.keys().cloned().collect())
         };
         (name, names("dependencies"))
     };
@@ -75,7 +82,8 @@ fn datafusion_is_linked_by_the_sql_floor_and_above_only() {
 
 #[test]
 fn one_arrow_is_in_the_tree() {
-    let lock: toml::Table = std::fs::read_to_string(root().join("Cargo.lock")).unwrap().parse().unwrap();
+    let lock: toml::Table =
+        std::fs::read_to_string(root().join("Cargo.lock")).unwrap().parse().unwrap();
     for name in ["arrow-schema", "arrow-array", "parquet", "sqlparser", "object_store"] {
         let versions: Vec<&str> = lock["package"]
             .as_array()
@@ -99,7 +107,8 @@ fn versions_stand_in_the_workspace_manifest_only() {
 }
 
 fn check_versions(folder: &Path) {
-    let table: toml::Table = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap();
+    let table: toml::Table =
+        std::fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap();
     for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
         let Some(entries) = table.get(section).and_then(|v| v.as_table()) else { continue };
         for (name, value) in entries {

@@ -3,5 +3,6 @@
 #![expect(missing_docs, reason = "a test binary")]
 #![allow(clippy::disallowed_methods, reason = "tests stand outside the engine")]
 
+mod ingest;
 mod layers;
 mod tpch;

@@ -99,10 +99,15 @@ fn cells(schema: &SchemaRef, batches: &[RecordBatch]) -> Vec<Vec<String>> {
     let options = FormatOptions::default();
     let mut rows = Vec::new();
     for batch in batches {
-        let columns: Vec<ArrayFormatter<'_>> =
-            batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+        let columns: Vec<ArrayFormatter<'_>> = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
+            .collect();
         for row in 0..batch.num_rows() {
-            rows.push(columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>());
+            rows.push(
+                columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>(),
+            );
         }
     }
     assert!(rows.iter().all(|row| row.len() == schema.fields().len()));
@@ -162,8 +167,10 @@ fn all_queries_answer_as_plain_datafusion_does() {
                 .skip(1)
                 .map(|line| line.split('|').map(|cell| cell.trim().to_owned()).collect())
                 .collect();
-            let mut ours: Vec<Vec<String>> =
-                ours.iter().map(|row| row.iter().map(|cell| cell.trim().to_owned()).collect()).collect();
+            let mut ours: Vec<Vec<String>> = ours
+                .iter()
+                .map(|row| row.iter().map(|cell| cell.trim().to_owned()).collect())
+                .collect();
             // Ties of ORDER BY stand in any order.
             published.sort();
             ours.sort();
