@@ -125,13 +125,13 @@ fn air_routes_are_loaded_joined_and_walked_two_hops() {
         let cells: Vec<&str> = line.split(',').collect();
         from.entry(cells[2]).or_default().insert(cells[4]);
     }
-    let direct = &from["REK"];
+    let direct = &from["AEY"];
     let two: BTreeSet<&str> =
         direct.iter().flat_map(|stop| from.get(stop).into_iter().flatten().copied()).collect();
     let found: usize = db
         .query_row(
             "SELECT count(DISTINCT b.column5) FROM routes a JOIN routes b ON b.column3 = a.column5
-             WHERE a.column3 = 'REK'",
+             WHERE a.column3 = 'AEY'",
             params![],
             |row| row.get(0),
         )
