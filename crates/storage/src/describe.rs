@@ -192,7 +192,10 @@ pub(crate) fn describe(context: &Context, trees: &[Arc<TreeState>]) -> Descripti
         trees,
         wal_segments: describe_log(context),
         counters: context.counters.read(),
-        stalled: context.health.check().err().map(|error| error.to_string()),
+        stalled: match context.health.check() {
+            Err(error) => Some(error.to_string()),
+            Ok(()) => context.trouble.describe(),
+        },
     }
 }
 

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use parking_lot::{Mutex, RwLock};
 use silt_codec::{Schemas, TreeSchema};
@@ -26,6 +26,7 @@ use crate::version::{TreeVersion, VersionEdit, VersionSet};
 use crate::vfs::{Env, VfsLock};
 use crate::write::bulk::{BulkLoad, OnDuplicate};
 use crate::write::commit::Pipeline;
+use crate::write::throttle;
 use crate::{
     Durability, Error, ErrorKind, Options, Result, SeqNo, Tree, TreeId, WriteBatch, recovery,
 };
@@ -73,7 +74,6 @@ pub(crate) struct Core {
     pub(crate) pipeline: Pipeline,
     pub(crate) versions: VersionSet,
     pub(crate) workers: Workers,
-    is_stopping: AtomicBool,
     lock: Mutex<Option<Box<dyn VfsLock>>>,
 }
 
@@ -237,7 +237,6 @@ impl Core {
             pipeline,
             versions,
             workers: Workers::default(),
-            is_stopping: AtomicBool::new(false),
             lock: Mutex::new(Some(lock)),
         }
     }
@@ -271,6 +270,7 @@ impl Core {
             return Ok(self.context.snapshots.published());
         }
         let trees = self.states(batch.trees())?;
+        throttle::wait(&self.context, &trees)?;
         self.pipeline.commit(&trees, batch, durability)
     }
 
@@ -347,11 +347,11 @@ impl Core {
 
     /// Whether the engine's threads must end.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Acquire)
+        self.context.is_stopping()
     }
 
     fn close(&self) -> Result<()> {
-        if self.is_stopping.swap(true, Ordering::AcqRel) {
+        if self.context.stopping.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
         self.context.work.notify();
@@ -365,5 +365,7 @@ impl Core {
     }
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 pub(crate) mod tests;

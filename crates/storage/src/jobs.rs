@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use crate::compaction::{self, Compaction};
 use crate::describe::EngineCounters;
 use crate::engine::{Core, JobKind};
-use crate::state::TreeState;
+use crate::state::{TreeState, Work};
 use crate::version::{LEVELS, TreeVersion, VersionEdit};
 use crate::wal::{list_segments, segment_path};
-use crate::write::flush;
+use crate::write::{flush, space};
 use crate::{Error, ErrorKind, Result, TreeId};
 
 /// After a failed job its thread rests for this long, or until something changes.
@@ -82,8 +82,14 @@ impl Core {
                 let flushes = trees.iter().filter_map(|tree| {
                     flush::next_memtable(tree).map(|memtable| (memtable.first_segment(), tree.id()))
                 });
-                let flush = flushes.min().map(|(_, tree)| JobKind::Flush(tree));
-                flush.or_else(|| self.is_sweep_due().then_some(JobKind::Sweep))
+                let flush = flushes.min().map(|(_, tree)| tree);
+                // One that is frozen and waits for its inserts is flushed before another freezes.
+                let is_waiting = trees.iter().any(|tree| tree.read_view().memtables.len() > 1);
+                let flush = flush.or_else(|| match is_waiting {
+                    true => None,
+                    false => self.pipeline.tree_to_flush(&trees),
+                });
+                flush.map(JobKind::Flush).or_else(|| self.is_sweep_due().then_some(JobKind::Sweep))
             }
             Duty::Compact => {
                 let running = self.workers.running.lock();
@@ -117,9 +123,24 @@ impl Core {
     }
 
     fn run(&self, job: JobKind) -> Result<()> {
+        let done = self.run_once(job);
+        let work = match job {
+            JobKind::Flush(_) | JobKind::Sweep => Work::Flush,
+            JobKind::Compact(_) => Work::Compact,
+            // Whoever waits for the log hears of it from the log.
+            JobKind::Log => return done,
+        };
+        if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::DiskFull) {
+            space::release_reserve(&self.context);
+        }
+        self.context.trouble.note(work, done.as_ref().err().cloned());
+        done
+    }
+
+    fn run_once(&self, job: JobKind) -> Result<()> {
         match job {
             JobKind::Flush(tree) => match self.state(tree) {
-                Ok(tree) => self.flush_oldest(&tree).map(drop),
+                Ok(tree) => self.flush_step(&tree),
                 Err(_) => Ok(()),
             },
             JobKind::Log => self.pipeline.step_log(),
@@ -129,6 +150,17 @@ impl Core {
                 Err(_) => Ok(()),
             },
         }
+    }
+
+    /// Flushes the oldest frozen memtable of `tree`, or its active one where none is frozen.
+    fn flush_step(&self, tree: &TreeState) -> Result<()> {
+        if flush::next_memtable(tree).is_none() && tree.read_view().memtables.len() == 1 {
+            self.pipeline.freeze_all([tree])?;
+        }
+        if self.flush_oldest(tree)? {
+            self.pipeline.note_flush();
+        }
+        Ok(())
     }
 
     /// One compaction of `tree`, if one is due.
@@ -181,6 +213,8 @@ impl Core {
             next_file_id: &|| self.versions.next_file_id(),
             go_on: &|| self.go_on(),
         };
+        let inputs = begun.compaction.inputs.iter().map(|(_, file)| file.size).sum();
+        space::check_room(&self.context, inputs)?;
         let finished = compaction::run(&job, &begun.compaction)?;
         let moved: BTreeSet<u64> = begun.compaction.files().map(|(_, file)| file.id).collect();
         let added = finished.edit.added.iter().map(|file| file.meta.id);
@@ -267,7 +301,13 @@ impl Core {
     fn is_sweep_due(&self) -> bool {
         !self.context.sweep.is_empty()
             || !self.retired_now().is_empty()
+            || space::is_reserve_due(&self.context, self.database_bytes())
             || self.first_segment_needed() > self.versions.read(|files| files.first_segment)
+    }
+
+    fn database_bytes(&self) -> u64 {
+        let views = self.tree_states().into_iter().map(|tree| tree.read_view());
+        views.map(|view| view.version.files().map(|(_, file)| file.size).sum::<u64>()).sum()
     }
 
     fn first_segment_needed(&self) -> u64 {
@@ -279,6 +319,9 @@ impl Core {
     fn sweep(&self) -> Result<()> {
         let vfs = &self.context.env.vfs;
         self.drop_trees(&self.retired_now())?;
+        if space::is_reserve_due(&self.context, self.database_bytes()) {
+            space::create_reserve(&self.context)?;
+        }
         for id in self.context.sweep.take() {
             let path = self.context.sst_path(id);
             vfs.remove_file(&path).map_err(|error| Error::io(&path, "remove", error))?;

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use silt_codec::Schemas;
@@ -26,7 +26,7 @@ use crate::engine::Core;
 use crate::memtable::TreeMemtable;
 use crate::snapshot::SnapshotRegistry;
 use crate::sstable::BlockCache;
-use crate::state::{Context, Health, TreeState, WorkSignal, sst_path};
+use crate::state::{Context, Health, TreeState, Trouble, WorkSignal, sst_path};
 use crate::version::manifest::{Current, manifest_number, manifest_path};
 use crate::version::{FileSet, SweepQueue, TreeVersion, VersionSet, manifests, read_files};
 use crate::vfs::{Env, OpenMode, VfsLock, lock_holder};
@@ -35,6 +35,7 @@ use crate::wal::{
     replay, segment_path,
 };
 use crate::write::commit::Pipeline;
+use crate::write::throttle::memtable_bytes;
 use crate::{Error, ErrorKind, OpKind, Options, Result, SeqNo, TreeId};
 
 /// What stands in a database's directory, and may stand in one that was never finished.
@@ -96,6 +97,8 @@ pub(crate) fn open(env: Env, dir: &Path, options: Options) -> Result<Core> {
         work: WorkSignal::default(),
         health: Health::default(),
         synced: Mutex::new(wal.promise()),
+        trouble: Trouble::default(),
+        stopping: AtomicBool::new(false),
         env,
         options,
     });
@@ -213,7 +216,7 @@ impl Replayed {
             None => true,
             Some(last) if last.is_frozen() => true,
             // A commit's entries stay together, so that the memtable ends at a whole number.
-            Some(last) => last.bytes() >= self.options.memtable_bytes && last.max_seq() < seq,
+            Some(last) => last.bytes() >= memtable_bytes(&self.options) && last.max_seq() < seq,
         };
         if fresh {
             self.freeze(tree, seq - 1);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -49,6 +49,57 @@ pub(crate) struct Context {
     pub(crate) health: Health,
     /// Up to where the log is synced: what a manifest edit promises.
     pub(crate) synced: Mutex<Promise>,
+    /// What keeps background work from going on.
+    pub(crate) trouble: Trouble,
+    /// Whether the engine's threads must end.
+    pub(crate) stopping: AtomicBool,
+}
+
+/// What keeps background work from going on, for those who wait for it and those who ask.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
+    /// The last flush's error, then the last compaction's.
+    failed: Mutex<[Option<Error>; 2]>,
+    /// What commits wait for.
+    stalled: Mutex<Option<&'static str>>,
+}
+
+/// Whose error it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// Flushes and removals.
+    Flush = 0,
+    /// Compactions.
+    Compact = 1,
+}
+
+impl Trouble {
+    /// How the last job of its kind ended.
+    pub(crate) fn note(&self, work: Work, error: Option<Error>) {
+        self.failed.lock()[work as usize] = error;
+    }
+
+    /// Fails with the error of `work` if it cannot go on.
+    pub(crate) fn check(&self, work: Work) -> Result<()> {
+        self.failed.lock()[work as usize].as_ref().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// Whether a job met a full disk.
+    pub(crate) fn is_full(&self) -> bool {
+        let failed = self.failed.lock();
+        failed.iter().flatten().any(|error| error.kind() == ErrorKind::DiskFull)
+    }
+
+    /// What commits wait for now.
+    pub(crate) fn set_stalled(&self, reason: Option<&'static str>) {
+        *self.stalled.lock() = reason;
+    }
+
+    /// Why writing stands still, if it does.
+    pub(crate) fn describe(&self) -> Option<String> {
+        let failed = self.failed.lock().iter().flatten().next().map(Error::to_string);
+        failed.or_else(|| self.stalled.lock().map(str::to_owned))
+    }
 }
 
 /// Whether the engine may write. Once poisoned it stays so until it is opened again.
@@ -106,6 +157,16 @@ impl WorkSignal {
 }
 
 impl Context {
+    /// Whether the engine's threads must end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Bytes of all memtables.
+    pub(crate) fn memtable_bytes(&self) -> usize {
+        self.memtable_bytes.load(Ordering::Relaxed)
+    }
+
     /// Up to where the log is synced.
     pub(crate) fn promise(&self) -> Promise {
         *self.synced.lock()

@@ -124,7 +124,7 @@ impl Current {
         );
         let crc = crc32fast::hash(line.as_bytes());
         line.push_str(&format!(" {crc:08x}\n"));
-        let (path, beside) = (current_path(dir), dir.join("tmp").join("CURRENT"));
+        let (path, beside) = (current_path(dir), dir.join("tmp").join("CURRENT.new"));
         match env.vfs.remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::io(&beside, "remove", error));

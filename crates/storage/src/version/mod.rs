@@ -14,8 +14,7 @@ mod files;
 pub(crate) mod manifest;
 mod version_set;
 
-use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub(crate) use edit::{AddedFile, RemovedFile, VersionEdit};
 pub(crate) use file::{FileMeta, LiveFile, SweepQueue};
@@ -30,11 +29,22 @@ pub(crate) const LEVELS: usize = 7;
 pub(crate) struct TreeVersion {
     /// `LEVELS` lists. Level 0: highest number first. Below: ascending by key, disjoint.
     pub(crate) levels: Vec<Vec<Arc<LiveFile>>>,
+    debt: Debt,
+}
+
+/// Compaction's debt, worked out when first asked for; a copy is on its way to another version.
+#[derive(Debug, Default)]
+struct Debt(OnceLock<u64>);
+
+impl Clone for Debt {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Default for TreeVersion {
     fn default() -> Self {
-        Self { levels: vec![Vec::new(); LEVELS] }
+        Self { levels: vec![Vec::new(); LEVELS], debt: Debt::default() }
     }
 }
 
@@ -46,6 +56,11 @@ impl TreeVersion {
             files.iter().map(move |file| (level, file))
         };
         self.levels.iter().enumerate().flat_map(level_files)
+    }
+
+    /// What `work_out` says of this version, asked once.
+    pub(crate) fn debt(&self, work_out: impl FnOnce(&Self) -> u64) -> u64 {
+        *self.debt.0.get_or_init(|| work_out(self))
     }
 
     /// Bytes of a level's files.
@@ -74,28 +89,4 @@ impl TreeVersion {
         }
         &files[files.partition_point(|file| *file.largest < *start)..]
     }
-
-    /// The lowest level with a file, if there is one.
-    pub(crate) fn last_level(&self) -> Option<usize> {
-        self.levels.iter().rposition(|files| !files.is_empty())
-    }
-}
-
-/// Whether the keys `smallest..=largest` meet `range`.
-pub(crate) fn range_meets(
-    range: (&Bound<Vec<u8>>, &Bound<Vec<u8>>),
-    smallest: &[u8],
-    largest: &[u8],
-) -> bool {
-    let starts_before = match range.0 {
-        Bound::Unbounded => true,
-        Bound::Included(start) => largest >= start.as_slice(),
-        Bound::Excluded(start) => largest > start.as_slice(),
-    };
-    let ends_after = match range.1 {
-        Bound::Unbounded => true,
-        Bound::Included(end) => smallest <= end.as_slice(),
-        Bound::Excluded(end) => smallest < end.as_slice(),
-    };
-    starts_before && ends_after
 }

@@ -23,6 +23,7 @@ use silt_codec::RowBuffer;
 use super::commit::Placed;
 use super::commit_index::{BulkKeys, CommitKeys};
 use super::runs::{Runs, open_unlisted};
+use super::throttle;
 use crate::describe::EngineCounters;
 use crate::engine::Core;
 use crate::sstable::{BlockCache, SsTableReader, key_hash};
@@ -125,6 +126,7 @@ impl BulkLoad {
             _ => Some(self.snapshot.seq()),
         };
         let load = Load::open(&core, &self.tree, files, base)?;
+        throttle::wait(&core.context, std::slice::from_ref(&self.tree))?;
         core.flush_overlapping(&self.tree, &load.files, SeqNo::MAX)?;
         let placed = load.commit(&core, &with)?;
         // From here on the record says that the files are the tree's.

@@ -17,13 +17,14 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::bulk::holds_key;
 use super::commit_index::{BulkKeys, CommitIndex, CommitKeys};
+use super::throttle::{memtable_bytes, memtable_bytes_max};
 use crate::describe::EngineCounters;
 use crate::memtable::TreeMemtable;
 use crate::snapshot::Snapshot;
@@ -51,6 +52,9 @@ pub(crate) struct Pipeline {
     /// Told when the published number moved, a sync ended, or the database was poisoned.
     progress: Condvar,
     next_memtable: AtomicU64,
+    asked_for_flush: AtomicBool,
+    /// An append met a full disk, and no flush was done for it yet.
+    is_log_full: AtomicBool,
 }
 
 /// What the commit lock protects.
@@ -163,6 +167,8 @@ impl Pipeline {
             publication: Mutex::new(publication),
             progress: Condvar::new(),
             next_memtable: AtomicU64::new(next_memtable),
+            asked_for_flush: AtomicBool::new(false),
+            is_log_full: AtomicBool::new(false),
         }
     }
 
@@ -184,6 +190,7 @@ impl Pipeline {
         })?;
         let seq = placed.seq;
         placed.insert(batch);
+        self.ask_for_flush();
         self.finish(seq)?;
         Ok(seq)
     }
@@ -199,6 +206,22 @@ impl Pipeline {
         let mut state = self.lock()?;
         state.check(batch, &keys, [])?;
         self.append(&mut state, trees, batch, keys, vec![], record, durability)
+    }
+
+    /// Wakes the flush when memtables use half of their share of the memory, once.
+    fn ask_for_flush(&self) {
+        let is_much = self.is_memory_short();
+        if is_much != self.asked_for_flush.load(Ordering::Relaxed)
+            && self.asked_for_flush.swap(is_much, Ordering::Relaxed) != is_much
+            && is_much
+        {
+            self.context.work.notify();
+        }
+    }
+
+    /// Whether memtables use more than half of their share of the memory.
+    pub(crate) fn is_memory_short(&self) -> bool {
+        self.context.memtable_bytes() > memtable_bytes_max(&self.context.options) / 2
     }
 
     /// Under the commit lock, all checks passed: number, record, pins, index, slot. Nothing has
@@ -217,11 +240,19 @@ impl Pipeline {
         let seq = state.wal.last_seq() + 1;
         // Commit times ascend strictly, so that a moment names one number (RULES.md 25).
         let micros = self.context.env.clock.now_micros().max(state.last_micros.saturating_add(1));
+        let segment = state.wal.segment();
         let position = state.wal.append(seq, micros, record).inspect_err(|error| {
-            if error.kind() != ErrorKind::DiskFull {
+            if error.kind() == ErrorKind::DiskFull {
+                // A flush would free segments; the next commit tries again.
+                self.is_log_full.store(true, Ordering::Relaxed);
+                self.context.work.notify();
+            } else {
                 self.poison(error);
             }
         })?;
+        if position.segment != segment {
+            self.context.work.notify();
+        }
         state.last_micros = micros;
         EngineCounters::add(&self.context.counters.wal_bytes, record.len() as u64);
         let pin = |tree: &Arc<TreeState>| self.pin(tree, position.segment, seq, micros);
@@ -248,7 +279,7 @@ impl Pipeline {
     /// commit `seq`.
     fn pin(&self, tree: &TreeState, segment: u64, seq: SeqNo, micros: i64) -> Arc<TreeMemtable> {
         let mut active = tree.active();
-        if active.bytes() >= self.context.options.memtable_bytes {
+        if active.bytes() >= memtable_bytes(&self.context.options) {
             self.freeze(tree, &active, seq - 1);
             active = tree.active();
         }
@@ -465,6 +496,28 @@ impl Pipeline {
             }
         }
         Ok(last_seq)
+    }
+
+    /// The tree whose active memtable ought to be frozen and flushed: because it holds back more
+    /// log than the options allow, or because memory or the disk is short.
+    pub(crate) fn tree_to_flush(&self, trees: &[Arc<TreeState>]) -> Option<TreeId> {
+        let options = &self.context.options;
+        let actives: Vec<_> = trees.iter().map(|tree| (tree.id(), tree.active())).collect();
+        let filled = || actives.iter().filter(|(_, active)| !active.is_empty());
+        let (tree, oldest) = filled().min_by_key(|(_, active)| active.first_segment())?;
+        let segments = options.wal_bytes_max / options.wal_segment_bytes.max(1);
+        let segment = self.commit.lock().wal.segment();
+        let holds_much = segment.saturating_sub(oldest.first_segment()) > segments;
+        if holds_much || self.is_log_full.load(Ordering::Relaxed) {
+            return Some(*tree);
+        }
+        let largest = filled().max_by_key(|(_, active)| active.bytes());
+        largest.filter(|_| self.is_memory_short()).map(|(tree, _)| *tree)
+    }
+
+    /// A flush was done: it may have made room for the log.
+    pub(crate) fn note_flush(&self) {
+        self.is_log_full.store(false, Ordering::Relaxed);
     }
 
     /// The first segment that replay would need, given that no memtable but those of `trees`

@@ -5,3 +5,5 @@ pub(crate) mod commit;
 pub(crate) mod commit_index;
 pub(crate) mod flush;
 mod runs;
+pub(crate) mod space;
+pub(crate) mod throttle;
