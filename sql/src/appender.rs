@@ -1,9 +1,23 @@
 //! [`Appender`]: rows into one table without SQL, through the same gate.
 
-use datafusion::arrow::array::RecordBatch;
-use datafusion::scalar::ScalarValue;
+use std::fmt;
+use std::sync::Arc;
 
-use crate::Result;
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::execution::SessionState;
+use datafusion::scalar::ScalarValue;
+use silt_catalog::TableDef;
+
+use crate::dml::mutation::{Gate, OnConflict};
+use crate::dml::{Defaults, cast};
+use crate::ingest::reference;
+use crate::planner::{Bound, Planner};
+use crate::session::bind;
+use crate::shared::guarded;
+use crate::{Error, ErrorKind, Result, Shared};
+
+/// Rows given one by one become columns at this number.
+const ROWS_PER_BATCH: usize = 8_192;
 
 /// What happens to a row whose key is there already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,13 +31,39 @@ pub enum AppendMode {
     Ignore,
 }
 
+impl AppendMode {
+    pub(crate) fn on_conflict(self) -> OnConflict {
+        match self {
+            Self::Insert => OnConflict::Error,
+            Self::Upsert => OnConflict::Replace,
+            Self::Ignore => OnConflict::Ignore,
+        }
+    }
+}
+
 /// Rows for one table, committed in parts: each [`flush`](Self::flush) is one commit.
-#[derive(Debug)]
 pub struct Appender {
+    shared: Arc<Shared>,
+    state: Arc<SessionState>,
+    table: Arc<TableDef>,
+    defaults: Defaults,
     mode: AppendMode,
+    /// All columns of the table, in its order.
+    batches: Vec<Vec<ArrayRef>>,
+    rows: Vec<Vec<ScalarValue>>,
 }
 
 impl Appender {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        state: Arc<SessionState>,
+        table: &str,
+        mode: AppendMode,
+    ) -> Result<Self> {
+        let (table, defaults) = open(&shared, &state, table)?;
+        Ok(Self { shared, state, table, defaults, mode, batches: Vec::new(), rows: Vec::new() })
+    }
+
     /// What happens to a row whose key is there already.
     pub fn mode(&self) -> AppendMode {
         self.mode
@@ -32,27 +72,51 @@ impl Appender {
     /// Adds a row: one value for each column of the table, in its order.
     ///
     /// # Errors
-    /// `Invalid` if their number is wrong or one does not fit its column.
+    /// `Invalid` if their number is wrong.
     pub fn append_row(&mut self, row: Vec<ScalarValue>) -> Result<()> {
-        let _ = row;
-        todo!("appender")
+        if row.len() != self.table.columns.len() {
+            return Err(Error::invalid(format!(
+                "a row of table {} has {} values, not {}",
+                self.table.display_name(),
+                self.table.columns.len(),
+                row.len()
+            )));
+        }
+        self.rows.push(row);
+        if self.rows.len() == ROWS_PER_BATCH { self.collect() } else { Ok(()) }
     }
 
     /// Adds rows: the columns by name, missing ones take their DEFAULT.
     ///
     /// # Errors
     /// `NotFound` for a column that the table has not.
-    pub fn append_batch(&mut self, batch: RecordBatch) -> Result<()> {
-        let _ = batch;
-        todo!("appender")
+    pub fn append_batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.collect()?;
+        self.batches.push(self.defaults.arrange(&self.table, batch)?);
+        Ok(())
     }
 
-    /// Commits what was added and gives the number of rows since the last time.
+    /// Commits what was added and gives the number of rows written. Rows that a failed commit
+    /// leaves are forgotten.
     ///
     /// # Errors
-    /// `AlreadyExists` for a key that is there (mode insert); nothing of this part is then kept.
+    /// `AlreadyExists` for a key that is there (mode insert); `Invalid` for a value that does not
+    /// fit; nothing of this part is then kept.
     pub fn flush(&mut self) -> Result<u64> {
-        todo!("appender")
+        self.collect()?;
+        let batches = std::mem::take(&mut self.batches);
+        if batches.is_empty() {
+            return Ok(0);
+        }
+        guarded(|| {
+            loop {
+                match self.commit(&batches) {
+                    // Another commit came between, of rows or of the table's definition.
+                    Err(error) if error.kind() == ErrorKind::Conflict => self.reopen()?,
+                    done => return done,
+                }
+            }
+        })
     }
 
     /// Flushes and closes. Dropping an appender forgets what was not flushed.
@@ -62,4 +126,95 @@ impl Appender {
     pub fn finish(mut self) -> Result<u64> {
         self.flush()
     }
+
+    fn commit(&self, batches: &[Vec<ArrayRef>]) -> Result<u64> {
+        let binding = bind(&self.shared, true);
+        let (engine, row_ids) = (self.shared.engine(), self.shared.row_ids());
+        let seq = binding.names.seq();
+        let table = binding.names.table_by_id(self.table.id).ok_or_else(|| {
+            let message =
+                format!("table \"{}\" does not exist any more", self.table.display_name());
+            Error::new(ErrorKind::NotFound, message)
+        })?;
+        let gate = Gate::new(engine, row_ids, table, table.tree, binding.snapshot.clone(), seq)?;
+        let mut insertion = gate.insert(self.mode.on_conflict());
+        for batch in batches {
+            insertion.push(batch)?;
+        }
+        Ok(insertion.finish()?.rows)
+    }
+
+    /// Looks at the table again.
+    fn reopen(&mut self) -> Result<()> {
+        let name = format!("\"{}\".\"{}\"", self.table.namespace, self.table.name);
+        let (table, defaults) = open(&self.shared, &self.state, &name)?;
+        if table.columns != self.table.columns {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("the columns of table {} changed", table.display_name()),
+            ));
+        }
+        self.table = table;
+        self.defaults = defaults;
+        Ok(())
+    }
+
+    /// Rows to columns.
+    fn collect(&mut self) -> Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let rows = std::mem::take(&mut self.rows);
+        let mut columns: Vec<Vec<ScalarValue>> =
+            self.table.columns.iter().map(|_| Vec::with_capacity(rows.len())).collect();
+        for row in rows {
+            for (column, value) in columns.iter_mut().zip(row) {
+                column.push(value);
+            }
+        }
+        let columns = columns.into_iter().zip(&self.table.columns);
+        let arrays = columns.map(|(values, column)| {
+            let first = values.iter().find(|value| !value.is_null()).map(ScalarValue::data_type);
+            let Some(first) = first else {
+                return Ok(ScalarValue::Null.to_array_of_size(values.len())?);
+            };
+            let same = |value: &ScalarValue| value.data_type() == first;
+            if values.iter().all(same) {
+                return Ok(ScalarValue::iter_to_array(values)?);
+            }
+            // Values of several types: each is cast by itself, so that the error names it.
+            let own = column.sql_type.arrow();
+            let nullable = silt_catalog::ColumnDef { not_null: false, ..column.clone() };
+            let values = values.into_iter().map(|value| {
+                if value.is_null() {
+                    return Ok(ScalarValue::try_from(&own)?);
+                }
+                let array = cast::assign(&self.table, &nullable, &value.to_array()?)?;
+                Ok(ScalarValue::try_from_array(&array, 0)?)
+            });
+            let values = values.collect::<Result<Vec<_>>>()?;
+            Ok(ScalarValue::iter_to_array(values)?)
+        });
+        let arrays = arrays.collect::<Result<Vec<_>>>()?;
+        self.batches.push(arrays);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Appender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Appender")
+            .field("table", &self.table.display_name())
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+fn open(shared: &Shared, state: &SessionState, table: &str) -> Result<(Arc<TableDef>, Defaults)> {
+    let binding = bind(shared, false);
+    let table = Arc::clone(binding.table(&reference(table))?);
+    let bound = Bound::default();
+    let planner = Planner { state, binding: &binding, bound: &bound };
+    let defaults = Defaults::new(&planner, &table)?;
+    Ok((table, defaults))
 }

@@ -29,6 +29,8 @@ struct Inner {
     message: String,
     position: Option<Position>,
     hint: Option<String>,
+    /// The name it is about, to find its place in the text.
+    subject: Option<String>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -39,7 +41,9 @@ impl Error {
     /// An error of `kind`; the message is lower case and has no full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { inner: Box::new(Inner { kind, message, position: None, hint: None, source: None }) }
+        let inner =
+            Inner { kind, message, position: None, hint: None, subject: None, source: None };
+        Self { inner: Box::new(inner) }
     }
 
     /// A statement that cannot be run as it stands.
@@ -81,6 +85,17 @@ impl Error {
     pub fn with_hint(mut self, hint: Option<String>) -> Self {
         self.inner.hint = self.inner.hint.or(hint);
         self
+    }
+
+    /// The same error, about a name that stands in the statement's text.
+    pub(crate) fn about(mut self, name: &str) -> Self {
+        self.inner.subject = Some(name.to_owned());
+        self
+    }
+
+    /// The name it is about, as long as its place is not known.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.inner.subject.as_deref().filter(|_| self.inner.position.is_none())
     }
 
     /// What the caller can do.
@@ -235,21 +250,15 @@ fn translate(error: &DataFusionError) -> Error {
             valid_fields.iter().map(|column| column.name()),
         );
         return Error::new(ErrorKind::NotFound, format!("column \"{shown}\" does not exist"))
-            .with_hint(hint);
+            .with_hint(hint)
+            .about(field.name());
     }
-    Error::new(kind, lower_first(&error.message()))
-}
-
-/// Messages begin with a small letter, except for words written in capitals.
-fn lower_first(message: &str) -> String {
-    let message = message.trim_end_matches('.');
-    let mut chars = message.chars();
-    match (chars.next(), chars.next()) {
-        (Some(first), Some(second)) if first.is_uppercase() && !second.is_uppercase() => {
-            first.to_lowercase().chain(message.chars().skip(1)).collect()
-        }
-        _ => message.to_owned(),
-    }
+    let message = error.message();
+    let (message, hint) = match message.split_once("\nDid you mean ") {
+        Some((message, name)) => (message, Some(format!("did you mean {name}"))),
+        None => (&*message, None),
+    };
+    Error::new(kind, crate::parse::lower_first(message)).with_hint(hint)
 }
 
 fn position_of(diagnostic: &Diagnostic) -> Option<Position> {

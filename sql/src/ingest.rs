@@ -1,5 +1,17 @@
 //! Batches from files into a table, through the same gate as every other row.
 
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::TableReference;
+use datafusion::execution::SessionState;
+
+use crate::ddl::{Fill, table_of};
+use crate::dml::Defaults;
+use crate::dml::mutation::{Changed, Gate};
+use crate::planner::{Bound, Planner};
+use crate::session::bind;
+use crate::{ErrorKind, Result, Shared};
+
 /// Where rows go.
 #[derive(Clone, Debug, Default)]
 pub struct IngestTarget {
@@ -22,4 +34,50 @@ pub struct IngestCounts {
     pub written: u64,
     /// Rows left out because their key was there already (mode ignore).
     pub kept: u64,
+}
+
+/// The table that a name without SQL's quotes and folding rules means: quoted parts as they are,
+/// others in lower case, as in SQL.
+pub(crate) fn reference(table: &str) -> TableReference {
+    TableReference::parse_str(table)
+}
+
+/// See [`Session::ingest`](crate::Session::ingest).
+pub(crate) fn ingest(
+    shared: &Shared,
+    state: &SessionState,
+    schema: &SchemaRef,
+    batches: &mut dyn Iterator<Item = Result<RecordBatch>>,
+    target: &IngestTarget,
+) -> Result<IngestCounts> {
+    let binding = bind(shared, true);
+    let bound = Bound::default();
+    let planner = Planner { state, binding: &binding, bound: &bound };
+    let reference = reference(&target.table);
+    let (snapshot, catalog_seq) = (binding.snapshot.clone(), binding.names.seq());
+    let on_conflict = target.on_conflict.on_conflict();
+    let mut read = 0;
+    let counted = batches.inspect(|batch| {
+        let rows = batch.as_ref().map_or(0, RecordBatch::num_rows);
+        read += u64::try_from(rows).unwrap_or(u64::MAX);
+    });
+    let changed: Changed = match binding.table(&reference) {
+        Ok(table) => {
+            let defaults = Defaults::new(&planner, table)?;
+            let (engine, row_ids) = (shared.engine(), shared.row_ids());
+            let gate = Gate::new(engine, row_ids, table, table.tree, snapshot, catalog_seq)?;
+            let mut insertion = gate.insert(on_conflict);
+            for batch in counted {
+                insertion.push(&defaults.arrange(table, &batch?)?)?;
+            }
+            insertion.finish()?
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound && target.create_if_missing => {
+            let table = table_of(&planner, &reference, schema, &target.key)?;
+            let fill = Fill { shared, snapshot, catalog_seq, on_conflict };
+            fill.create(table, counted.map(|batch| Ok(batch?.columns().to_vec())))?
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(IngestCounts { read, written: changed.rows, kept: changed.kept })
 }

@@ -2,19 +2,24 @@
 //! DataFusion; those above it pass it on.
 
 mod appender;
+mod ddl;
+mod dml;
 mod error;
-#[allow(dead_code, reason = "the session is being built upon it")]
-pub(crate) mod guard;
+mod guard;
 mod ingest;
 mod options;
 mod params;
+mod parse;
+mod planner;
 mod prepared;
-#[allow(dead_code, unused_imports, reason = "the session is being built upon it")]
-pub(crate) mod provider;
+mod provider;
+mod refuse;
 mod result;
+mod rowid;
 mod session;
 mod shared;
-#[allow(dead_code, reason = "the session is being built upon it")]
+mod statement;
+mod utility;
 mod value;
 
 pub use appender::{AppendMode, Appender};
@@ -22,6 +27,7 @@ pub use error::{Error, ErrorKind, Position, Result};
 pub use ingest::{IngestCounts, IngestTarget};
 pub use options::SqlOptions;
 pub use params::Params;
+pub use parse::{is_complete, statement_ranges};
 pub use prepared::Prepared;
 pub use result::{RowStream, StatementResult};
 pub use session::Session;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use datafusion::scalar::ScalarValue;
 
+use crate::{Error, Result};
+
 /// Values for `?` and `$1` by position, and for `:name` by name.
 #[derive(Clone, Debug, Default)]
 pub struct Params {
@@ -58,5 +60,64 @@ impl Params {
 impl From<Vec<ScalarValue>> for Params {
     fn from(values: Vec<ScalarValue>) -> Self {
         Self::positional(values)
+    }
+}
+
+/// What a `$n` of a rewritten statement was in the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// `$n`, `?n`, or the nth `?`.
+    Number(usize),
+    /// `:name` or `$name`.
+    Named(String),
+}
+
+impl Params {
+    /// The values of a statement's slots, in order.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the parameter that has no value.
+    pub(crate) fn bind(&self, slots: &[Slot]) -> Result<Vec<ScalarValue>> {
+        let value = |slot: &Slot| match slot {
+            Slot::Number(number) => self.positional.get(number - 1).cloned().ok_or_else(|| {
+                let given = match self.positional.len() {
+                    0 => "none was given".to_owned(),
+                    1 => "1 was given".to_owned(),
+                    count => format!("{count} were given"),
+                };
+                Error::invalid(format!("parameter ${number} has no value: {given}"))
+            }),
+            Slot::Named(name) => self.named.get(name).cloned().ok_or_else(|| {
+                Error::invalid(format!("parameter :{name} has no value")).with_hint(
+                    silt_catalog::did_you_mean(name, self.named.keys().map(String::as_str)),
+                )
+            }),
+        };
+        slots.iter().map(value).collect()
+    }
+
+    /// Checks that every value is asked for by one of a text's statements.
+    ///
+    /// # Errors
+    /// `Invalid`, naming what is too much.
+    pub(crate) fn check_used<'a>(&self, slots: impl Iterator<Item = &'a Slot>) -> Result<()> {
+        let mut most = 0;
+        let mut names = Vec::new();
+        for slot in slots {
+            match slot {
+                Slot::Number(number) => most = most.max(*number),
+                Slot::Named(name) => names.push(name),
+            }
+        }
+        if self.positional.len() > most {
+            return Err(Error::invalid(format!(
+                "the statement has {most} parameters by position, but {} values were given",
+                self.positional.len()
+            )));
+        }
+        match self.named.keys().find(|name| !names.contains(name)) {
+            Some(name) => Err(Error::invalid(format!("the statement has no parameter :{name}"))),
+            None => Ok(()),
+        }
     }
 }

@@ -1,24 +1,69 @@
 //! [`Prepared`]: a statement parsed and planned once.
 
-use datafusion::arrow::datatypes::SchemaRef;
+use std::fmt;
+use std::sync::Arc;
 
-use crate::{Params, Result, StatementResult};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::ast::Statement;
+use parking_lot::Mutex;
+
+use crate::dml::distinct_output;
+use crate::parse::Source;
+use crate::planner::Bound;
+use crate::session::{bind, execute};
+use crate::shared::guarded;
+use crate::statement::{Planned, Setting};
+use crate::{Params, Result, Shared, StatementResult, guard, refuse};
 
 /// A statement that is run often with other parameters, each time against the newest data.
-#[derive(Debug)]
+///
+/// The plan of a query is kept with its parameters open, as long as catalog and types of the
+/// parameters stay the same. Statements that change rows are planned at each run.
 pub struct Prepared {
-    parameter_count: usize,
+    shared: Arc<Shared>,
+    state: Arc<SessionState>,
+    source: Source,
+    kept: Mutex<Option<Kept>>,
+}
+
+/// A plan with open parameters, bound to a moment that is over.
+struct Kept {
+    catalog_seq: u64,
+    types: Vec<DataType>,
+    plan: LogicalPlan,
 }
 
 impl Prepared {
-    /// How many parameters it has.
-    pub fn parameter_count(&self) -> usize {
-        self.parameter_count
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        state: Arc<SessionState>,
+        source: Source,
+    ) -> Result<Self> {
+        let prepared = Self { shared, state, source, kept: Mutex::new(None) };
+        if prepared.source.slots().is_empty() && !prepared.source.writes() {
+            // Names and types show now; with parameters they may depend on the values.
+            *prepared.kept.lock() = prepared.plan(&Bound::default())?;
+        } else {
+            drop(prepared.source.parse()?);
+        }
+        Ok(prepared)
     }
 
-    /// The columns it gives, for a query.
+    /// How many parameters it has.
+    pub fn parameter_count(&self) -> usize {
+        self.source.slots().len()
+    }
+
+    /// The columns it gives, for a query whose types are known: before its first run only if it
+    /// has no parameters.
     pub fn schema(&self) -> Option<SchemaRef> {
-        todo!("prepare")
+        let kept = self.kept.lock();
+        kept.as_ref().map(|kept| {
+            let schema: &Schema = kept.plan.schema().as_arrow();
+            Arc::new(schema.clone())
+        })
     }
 
     /// Runs it.
@@ -26,7 +71,74 @@ impl Prepared {
     /// # Errors
     /// `Invalid` if a parameter has no value or does not fit; else what the statement says.
     pub fn execute(&self, params: &Params) -> Result<StatementResult> {
-        let _ = params;
-        todo!("prepare")
+        params.check_used(self.source.slots().iter())?;
+        if self.source.writes() {
+            return execute(&self.shared, &self.now(), &self.source, params);
+        }
+        guarded(|| self.query(params)).map_err(|error| {
+            let place = error.subject().and_then(|name| self.source.find(name));
+            error.at(place)
+        })
+    }
+
+    fn query(&self, params: &Params) -> Result<StatementResult> {
+        let bound = Bound(params.bind(self.source.slots())?);
+        let types: Vec<DataType> = bound.0.iter().map(|value| value.data_type()).collect();
+        let binding = bind(&self.shared, false);
+        let kept = {
+            let mut kept = self.kept.lock();
+            let fits = kept
+                .as_ref()
+                .is_some_and(|kept| kept.catalog_seq == binding.names.seq() && kept.types == types);
+            if !fits {
+                *kept = self.plan(&bound)?;
+            }
+            kept.as_ref().map(|kept| kept.plan.clone())
+        };
+        let Some(plan) = kept else {
+            return execute(&self.shared, &self.now(), &self.source, params);
+        };
+        let setting = Setting { state: self.now(), binding: binding.clone(), bound };
+        let planned = self.shared.run(self.source.len(), async move {
+            let plan = setting.binding.rebind(plan)?;
+            let plan = setting.bound.apply(plan)?;
+            Ok(Planned::Query(setting.start(&plan).await?))
+        })?;
+        planned.run(&self.shared, &binding)
+    }
+
+    /// The plan with open parameters; none for what is no plain query.
+    fn plan(&self, bound: &Bound) -> Result<Option<Kept>> {
+        let binding = bind(&self.shared, false);
+        let types = bound.0.iter().map(|value| value.data_type()).collect();
+        let catalog_seq = binding.names.seq();
+        let setting = Setting { state: self.now(), binding, bound: bound.clone() };
+        let source = self.source.clone();
+        let plan = self.shared.run(self.source.len(), async move {
+            let mut statement = source.parse()?;
+            guard::check(&mut statement)?;
+            refuse::by_clauses(&statement)?;
+            match statement {
+                Statement::Query(mut query) => {
+                    distinct_output(&mut query);
+                    setting.planner().plan_unbound(Statement::Query(query)).map(Some)
+                }
+                _ => Ok(None),
+            }
+        })?;
+        Ok(plan.map(|plan| Kept { catalog_seq, types, plan }))
+    }
+
+    /// The session's state with the time of this run.
+    fn now(&self) -> Arc<SessionState> {
+        let mut state = SessionState::clone(&self.state);
+        state.mark_start_execution();
+        Arc::new(state)
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("source", &self.source).finish_non_exhaustive()
     }
 }

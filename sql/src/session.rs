@@ -4,22 +4,36 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::execution::SessionState;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::prelude::SessionConfig;
+use silt_catalog::{CATALOG_NAME, MAIN_NAMESPACE};
 
+use crate::parse::{self, Source};
+use crate::planner::{Binding, Bound};
+use crate::shared::guarded;
+use crate::statement::{self, Setting};
 use crate::{
-    AppendMode, Appender, IngestCounts, IngestTarget, Params, Prepared, Result, Shared,
-    StatementResult,
+    AppendMode, Appender, Error, ErrorKind, IngestCounts, IngestTarget, Params, Prepared, Result,
+    Shared, StatementResult,
 };
 
+/// How often a statement runs again that lost against another commit.
+const ATTEMPTS: usize = 10;
+/// Rows kept ready behind a sort that was pushed into a scan; DataFusion's default is 1 GiB.
+const SORT_BUFFER_BYTES: usize = 8 << 20;
+
 /// One connection: its settings and its statements, one at a time.
-#[derive(Debug)]
 pub struct Session {
     shared: Arc<Shared>,
+    state: Arc<SessionState>,
 }
 
 impl Session {
     /// A connection to the database.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        let state = Arc::new(state(&shared));
+        Self { shared, state }
     }
 
     /// The database.
@@ -30,11 +44,15 @@ impl Session {
     /// Runs the statements of a text one after another, and stops at the first that fails; those
     /// before it stay done. Rows of a query are computed while they are read.
     ///
+    /// Each statement commits by itself. One that loses against another commit runs again, up to
+    /// ten times.
+    ///
     /// # Errors
     /// What the first failing statement says, with its place in the text where that is known.
     pub fn execute_sql(&mut self, sql: &str, params: &Params) -> Result<Vec<StatementResult>> {
-        let _ = (sql, params);
-        todo!("statement")
+        let sources = self.split(sql)?;
+        params.check_used(sources.iter().flat_map(Source::slots))?;
+        sources.iter().map(|source| self.execute(source, params)).collect()
     }
 
     /// Runs the one statement of a text.
@@ -42,8 +60,9 @@ impl Session {
     /// # Errors
     /// `Invalid` if there is none or more than one; else what the statement says.
     pub fn execute_one(&mut self, sql: &str, params: &Params) -> Result<StatementResult> {
-        let _ = (sql, params);
-        todo!("statement")
+        let source = self.one(sql)?;
+        params.check_used(source.slots().iter())?;
+        self.execute(&source, params)
     }
 
     /// Parses and checks a statement once, to run it often.
@@ -51,8 +70,7 @@ impl Session {
     /// # Errors
     /// As running it would, as far as that shows before.
     pub fn prepare(&self, sql: &str) -> Result<Prepared> {
-        let _ = sql;
-        todo!("prepare")
+        Prepared::new(Arc::clone(&self.shared), Arc::clone(&self.state), self.one(sql)?)
     }
 
     /// Loads rows into a table through the one gate, in one commit.
@@ -66,8 +84,7 @@ impl Session {
         batches: &mut dyn Iterator<Item = Result<RecordBatch>>,
         target: &IngestTarget,
     ) -> Result<IngestCounts> {
-        let _ = (schema, batches, target);
-        todo!("ingest")
+        guarded(|| crate::ingest::ingest(&self.shared, &self.state, &schema, batches, target))
     }
 
     /// Opens a table for appending rows without SQL.
@@ -75,7 +92,106 @@ impl Session {
     /// # Errors
     /// `NotFound` if there is no such table.
     pub fn appender(&self, table: &str, mode: AppendMode) -> Result<Appender> {
-        let _ = (table, mode);
-        todo!("appender")
+        Appender::new(Arc::clone(&self.shared), Arc::clone(&self.state), table, mode)
     }
+
+    fn split(&self, sql: &str) -> Result<Vec<Source>> {
+        let most = self.shared.options().text_bytes_max;
+        if sql.len() > most {
+            return Err(Error::new(
+                ErrorKind::ResourcesExhausted,
+                format!("the text has {} bytes, and may have {most}", sql.len()),
+            ));
+        }
+        parse::split(sql)
+    }
+
+    fn one(&self, sql: &str) -> Result<Source> {
+        let mut sources = self.split(sql)?;
+        match (sources.pop(), sources.len()) {
+            (Some(source), 0) => Ok(source),
+            (None, _) => Err(Error::invalid("the text holds no statement")),
+            (Some(_), before) => Err(Error::invalid(format!(
+                "the text holds {} statements instead of one",
+                before + 1
+            ))),
+        }
+    }
+
+    fn execute(&mut self, source: &Source, params: &Params) -> Result<StatementResult> {
+        // The time that now() gives: one for the whole statement.
+        Arc::make_mut(&mut self.state).mark_start_execution();
+        execute(&self.shared, &self.state, source, params)
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+/// Runs a statement against the newest data, again if it loses against another commit.
+pub(crate) fn execute(
+    shared: &Arc<Shared>,
+    state: &Arc<SessionState>,
+    source: &Source,
+    params: &Params,
+) -> Result<StatementResult> {
+    let bound = Bound(params.bind(source.slots())?);
+    let mut attempt = 1;
+    loop {
+        let binding = bind(shared, source.writes());
+        let result = guarded(|| attempt_once(shared, state, source, &bound, &binding));
+        match result {
+            Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS => attempt += 1,
+            Err(error) => {
+                let place = error.subject().and_then(|name| source.find(name));
+                return Err(error.at(place));
+            }
+            Ok(result) => return Ok(result),
+        }
+    }
+}
+
+/// Names and rows of now.
+pub(crate) fn bind(shared: &Shared, writes: bool) -> Binding {
+    let catalog = shared.catalog();
+    let (names, snapshot) = if writes { catalog.read_for_write() } else { catalog.read() };
+    Binding { names, snapshot, engine: shared.engine().clone() }
+}
+
+fn attempt_once(
+    shared: &Arc<Shared>,
+    state: &Arc<SessionState>,
+    source: &Source,
+    bound: &Bound,
+    binding: &Binding,
+) -> Result<StatementResult> {
+    let setting =
+        Setting { state: Arc::clone(state), binding: binding.clone(), bound: bound.clone() };
+    let text = source.clone();
+    let planned = shared.run(source.len(), async move {
+        let statement = text.parse()?;
+        statement::plan(&setting, statement).await
+    })?;
+    planned.run(shared, binding)
+}
+
+fn state(shared: &Shared) -> SessionState {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(shared.options().threads.max(1))
+        .with_default_catalog_and_schema(CATALOG_NAME, MAIN_NAMESPACE)
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(false);
+    let options = config.options_mut();
+    options.execution.time_zone = Some("UTC".to_owned());
+    options.execution.sort_pushdown_buffer_capacity = SORT_BUFFER_BYTES;
+    options.sql_parser.collect_spans = true;
+    options.sql_parser.map_string_types_to_utf8view = true;
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(Arc::clone(shared.memory()))
+        .with_default_features()
+        .build()
 }

@@ -1,16 +1,48 @@
 //! [`Shared`]: what all sessions of one open database have in common.
 
-use std::path::Path;
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use silt_storage::vfs::Env;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use futures::{FutureExt, StreamExt};
+use silt_catalog::Catalog;
+use silt_storage::Engine;
+use silt_storage::vfs::{Env, OsClock, OsRandom, StrictVfs, Vfs};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
-use crate::{Result, SqlOptions};
+use datafusion::execution::SendableRecordBatchStream;
+
+use crate::guard::{BIG_STACK_BYTES, LONG_STATEMENT_TOKENS};
+use crate::result::{RowStream, wait};
+use crate::rowid::RowIds;
+use crate::{Error, ErrorKind, Result, SqlOptions};
+
+/// Stack of the threads that plan and run statements: address space, not memory.
+const WORKER_STACK_BYTES: usize = 16 << 20;
+/// Batches that a statement computes ahead of its reader.
+const BATCHES_AHEAD: usize = 4;
+/// The folder of spilled rows, within the database's.
+const SPILL_FOLDER: &str = "tmp";
+/// How DataFusion begins the names of its folders there.
+const SPILL_PREFIX: &str = "datafusion-";
+/// Consumers named when memory runs out.
+const CONSUMERS_NAMED: usize = 3;
 
 /// One open database: engine, catalog, threads and memory of its statements.
-#[derive(Debug)]
 pub struct Shared {
+    engine: Engine,
+    catalog: Catalog,
     options: SqlOptions,
+    memory: Arc<RuntimeEnv>,
+    row_ids: RowIds,
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
 }
 
 impl Shared {
@@ -25,22 +57,58 @@ impl Shared {
         storage: silt_storage::Options,
         options: SqlOptions,
     ) -> Result<Arc<Self>> {
-        let _ = (env, dir, storage);
-        Ok(Arc::new(Self { options }))
+        let vfs = Arc::clone(&env.vfs);
+        let engine = Engine::open(env, dir, storage)?;
+        let spill = dir.join(SPILL_FOLDER);
+        // A folder that the operating system knows; a vfs of the tests' has none.
+        let spill = spill.is_dir().then_some(spill);
+        if let Some(spill) = &spill {
+            remove_left_over(&*vfs, spill);
+        }
+        Self::over(engine, spill, options)
     }
 
-    /// A database that is gone when it is closed.
+    /// A database that is gone when it is closed. Its sorts and joins cannot spill.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn in_memory(storage: silt_storage::Options, options: SqlOptions) -> Result<Arc<Self>> {
-        let _ = storage;
-        Ok(Arc::new(Self { options }))
+        let env = Env {
+            vfs: Arc::new(StrictVfs::new()),
+            clock: Arc::new(OsClock::new()),
+            random: Arc::new(OsRandom::new()),
+        };
+        let engine = Engine::open(env, Path::new("/memory"), storage)?;
+        Self::over(engine, None, options)
+    }
+
+    fn over(engine: Engine, spill: Option<PathBuf>, options: SqlOptions) -> Result<Arc<Self>> {
+        let catalog = Catalog::open(engine.clone())?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(options.threads.max(1))
+            .thread_name("silt-sql")
+            .thread_stack_size(WORKER_STACK_BYTES)
+            .enable_time()
+            .build()
+            .map_err(|error| Error::new(ErrorKind::Io, format!("cannot start threads: {error}")))?;
+        let memory = memory(spill, &options)?;
+        let row_ids = RowIds::default();
+        Ok(Arc::new(Self { engine, catalog, options, memory, row_ids, runtime: Some(runtime) }))
     }
 
     /// The options it was opened with.
     pub fn options(&self) -> &SqlOptions {
         &self.options
+    }
+
+    /// The engine, for inspection and maintenance.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// Writes out what is in memory and closes the files. Sessions that live on fail with
@@ -49,6 +117,132 @@ impl Shared {
     /// # Errors
     /// `Io` if the last sync fails.
     pub fn close(&self) -> Result<()> {
-        todo!("engine")
+        Ok(self.engine.close()?)
+    }
+
+    pub(crate) fn memory(&self) -> &Arc<RuntimeEnv> {
+        &self.memory
+    }
+
+    pub(crate) fn row_ids(&self) -> &RowIds {
+        &self.row_ids
+    }
+
+    /// Runs planning on the runtime's threads and waits for it here, inside or outside of any
+    /// async runtime. A panic becomes an error.
+    ///
+    /// A long statement gets a thread of its own with a big stack: trees are walked, and dropped,
+    /// by recursion.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        tokens: usize,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let runtime = self.runtime()?;
+        if tokens <= LONG_STATEMENT_TOKENS {
+            return wait(runtime.spawn(work)).unwrap_or_else(|error| {
+                match error.try_into_panic() {
+                    Ok(panic) => Err(panicked(&*panic)),
+                    Err(_) => {
+                        Err(Error::new(ErrorKind::Interrupted, "the statement was cancelled"))
+                    }
+                }
+            });
+        }
+        let handle = runtime.handle().clone();
+        #[expect(clippy::disallowed_methods, reason = "a thread for its stack, joined at once")]
+        let thread = std::thread::Builder::new()
+            .name("silt-sql-long".to_owned())
+            .stack_size(BIG_STACK_BYTES)
+            .spawn(move || handle.block_on(work))
+            .map_err(|error| {
+                Error::new(ErrorKind::Io, format!("cannot start a thread: {error}"))
+            })?;
+        thread.join().unwrap_or_else(|panic| Err(panicked(&*panic)))
+    }
+
+    /// Reads a stream on the runtime's threads. A panic while it runs ends it with an error, never
+    /// with what looks like its end.
+    pub(crate) fn read(&self, mut stream: SendableRecordBatchStream) -> Result<RowStream> {
+        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        let task = async move {
+            loop {
+                let next = match AssertUnwindSafe(stream.next()).catch_unwind().await {
+                    Ok(None) => return,
+                    Ok(Some(batch)) => batch.map_err(Error::from),
+                    Err(panic) => Err(panicked(&*panic)),
+                };
+                let failed = next.is_err();
+                if sender.send(next).await.is_err() || failed {
+                    return;
+                }
+            }
+        };
+        let task = self.runtime()?.spawn(task);
+        Ok(RowStream::new(receiver, Some(task.abort_handle())))
+    }
+
+    fn runtime(&self) -> Result<&Runtime> {
+        self.runtime.as_ref().ok_or_else(|| Error::new(ErrorKind::Closed, "the database is closed"))
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Dropping a runtime waits for its threads, and panics on those of another runtime.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Runs a step of a statement on this thread; a panic becomes an error.
+pub(crate) fn guarded<T>(step: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| Err(panicked(&*panic)))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    Error::internal(format!("the statement panicked: {text}"))
+}
+
+fn memory(spill: Option<PathBuf>, options: &SqlOptions) -> Result<Arc<RuntimeEnv>> {
+    let consumers = CONSUMERS_NAMED.try_into().unwrap_or(std::num::NonZeroUsize::MIN);
+    let pool = TrackConsumersPool::new(FairSpillPool::new(options.memory_bytes), consumers);
+    let mode = match spill {
+        Some(folder) => DiskManagerMode::Directories(vec![folder]),
+        None => DiskManagerMode::Disabled,
+    };
+    let disk = DiskManagerBuilder::default()
+        .with_mode(mode)
+        .with_max_temp_directory_size(options.spill_bytes_max);
+    Ok(RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(pool))
+        .with_disk_manager_builder(disk)
+        .build_arc()?)
+}
+
+/// Removes what statements spilled before a crash. It holds no rows of any table, so that what
+/// cannot be removed now is left for the next time.
+fn remove_left_over(vfs: &dyn Vfs, spill: &Path) {
+    for folder in vfs.list(spill).unwrap_or_default() {
+        if !folder.to_string_lossy().starts_with(SPILL_PREFIX) {
+            continue;
+        }
+        let folder = spill.join(folder);
+        for file in vfs.list(&folder).unwrap_or_default() {
+            drop(vfs.remove_file(&folder.join(file)));
+        }
+        drop(vfs.remove_dir(&folder));
     }
 }

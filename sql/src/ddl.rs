@@ -1,0 +1,352 @@
+//! CREATE and DROP of tables and schemas, CREATE TABLE AS, TRUNCATE.
+//!
+//! A statement is read into a [`Ddl`] where it is planned, and run by [`Ddl::apply`]. What its
+//! tree says and we do not do is refused by name: DataFusion's own planner would drop some of it.
+
+mod create;
+
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::sql::sqlparser::ast::{
+    ObjectName, ObjectType, SchemaName, Statement, Truncate, TruncateIdentityOption,
+};
+use silt_catalog::{MAIN_NAMESPACE, TableDef};
+use silt_storage::{Snapshot, TreeId};
+
+pub(crate) use create::{plan_create, read_create, table_of};
+
+use crate::dml::mutation::{Gate, OnConflict};
+use crate::dml::{fold, table_reference};
+use crate::planner::Binding;
+use crate::shared::Shared;
+use crate::{Error, Result, StatementResult};
+
+/// A change of the catalog, ready to be made.
+pub(crate) enum Ddl {
+    CreateTable {
+        /// Without id and tree.
+        table: TableDef,
+        if_not_exists: bool,
+    },
+    CreateTableAs {
+        /// Without id and tree.
+        table: TableDef,
+        if_not_exists: bool,
+        source: SendableRecordBatchStream,
+    },
+    CreateSchema {
+        name: String,
+        if_not_exists: bool,
+    },
+    DropTables {
+        /// Namespaces and names.
+        tables: Vec<(String, String)>,
+        if_exists: bool,
+    },
+    DropSchemas {
+        names: Vec<String>,
+        if_exists: bool,
+        cascade: bool,
+    },
+    Truncate {
+        /// Namespaces and names.
+        tables: Vec<(String, String)>,
+        if_exists: bool,
+    },
+}
+
+/// Reads the statements that need no plan; none for others.
+pub(crate) fn read(binding: &Binding, statement: &Statement) -> Result<Option<Ddl>> {
+    Ok(Some(match statement {
+        Statement::CreateSchema {
+            schema_name,
+            if_not_exists,
+            with,
+            options,
+            default_collate_spec,
+            clone,
+        } => {
+            if with.is_some() || options.is_some() || clone.is_some() {
+                return Err(Error::unsupported("an option of CREATE SCHEMA"));
+            }
+            if default_collate_spec.is_some() {
+                return Err(Error::unsupported("COLLATE"));
+            }
+            let SchemaName::Simple(name) = schema_name else {
+                return Err(Error::unsupported("AUTHORIZATION"));
+            };
+            Ddl::CreateSchema { name: schema(name)?, if_not_exists: *if_not_exists }
+        }
+        Statement::Drop {
+            object_type,
+            if_exists,
+            names,
+            cascade,
+            restrict: _,
+            purge,
+            temporary,
+            table,
+        } => {
+            if *purge || *temporary || table.is_some() {
+                return Err(Error::unsupported("an option of DROP"));
+            }
+            match object_type {
+                // Nothing depends on a table yet, so CASCADE and RESTRICT mean the same.
+                ObjectType::Table => {
+                    Ddl::DropTables { tables: tables(binding, names)?, if_exists: *if_exists }
+                }
+                ObjectType::Schema => Ddl::DropSchemas {
+                    names: names.iter().map(schema).collect::<Result<_>>()?,
+                    if_exists: *if_exists,
+                    cascade: *cascade,
+                },
+                other => return Err(Error::unsupported(format!("DROP {other}"))),
+            }
+        }
+        Statement::Truncate(Truncate {
+            table_names,
+            partitions,
+            table: _,
+            if_exists,
+            identity,
+            cascade: _,
+            on_cluster,
+        }) => {
+            if partitions.is_some() || on_cluster.is_some() {
+                return Err(Error::unsupported("an option of TRUNCATE"));
+            }
+            if matches!(identity, Some(TruncateIdentityOption::Continue)) {
+                return Err(Error::unsupported("CONTINUE IDENTITY"));
+            }
+            let names: Vec<_> = table_names.iter().map(|target| target.name.clone()).collect();
+            Ddl::Truncate { tables: tables(binding, &names)?, if_exists: *if_exists }
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn schema(name: &ObjectName) -> Result<String> {
+    match name.0.as_slice() {
+        [part] if part.as_ident().is_some() => Ok(part.as_ident().map(fold).unwrap_or_default()),
+        _ => Err(Error::invalid(format!("\"{name}\" is not the name of a schema"))),
+    }
+}
+
+fn tables(binding: &Binding, names: &[ObjectName]) -> Result<Vec<(String, String)>> {
+    names.iter().map(|name| binding.qualify(&table_reference(name)?)).collect()
+}
+
+impl Ddl {
+    /// Makes the change.
+    pub(crate) fn apply(
+        self,
+        shared: &Shared,
+        snapshot: Snapshot,
+        catalog_seq: u64,
+    ) -> Result<StatementResult> {
+        let (tag, rows) = match self {
+            Self::CreateTable { table, if_not_exists } => {
+                create_table(shared, table, if_not_exists)?;
+                ("CREATE TABLE", 0)
+            }
+            Self::CreateTableAs { table, if_not_exists, source } => {
+                let catalog = shared.catalog().current();
+                let rows = if catalog.find(&table.namespace, &table.name).is_some() {
+                    if !if_not_exists {
+                        return Err(exists(&table));
+                    }
+                    0
+                } else {
+                    let batches = shared.read(source)?;
+                    let fill =
+                        Fill { shared, snapshot, catalog_seq, on_conflict: OnConflict::Error };
+                    fill.create(table, batches.map(|batch| Ok(batch?.columns().to_vec())))?.rows
+                };
+                ("CREATE TABLE", rows)
+            }
+            Self::CreateSchema { name, if_not_exists } => {
+                shared.catalog().change(
+                    |change| {
+                        if if_not_exists && change.snapshot().has_namespace(&name) {
+                            return Ok(());
+                        }
+                        Ok(change.create_namespace(&name)?)
+                    },
+                    |batch| Ok::<_, Error>(shared.engine().commit(batch)?),
+                )?;
+                ("CREATE SCHEMA", 0)
+            }
+            Self::DropTables { tables, if_exists } => {
+                let trees = shared.catalog().change(
+                    |change| {
+                        let mut trees = Vec::new();
+                        for (namespace, name) in &tables {
+                            if if_exists && change.snapshot().find(namespace, name).is_none() {
+                                continue;
+                            }
+                            let dropped = change.drop_table(namespace, name);
+                            trees.push(
+                                dropped.map_err(|error| Error::from(error).about(name))?.tree,
+                            );
+                        }
+                        Ok(trees)
+                    },
+                    |batch| Ok::<_, Error>(shared.engine().commit(batch)?),
+                )?;
+                trees.into_iter().for_each(|tree| shared.row_ids().forget(tree));
+                ("DROP TABLE", 0)
+            }
+            Self::DropSchemas { names, if_exists, cascade } => {
+                drop_schemas(shared, &names, if_exists, cascade)?;
+                ("DROP SCHEMA", 0)
+            }
+            Self::Truncate { tables, if_exists } => {
+                truncate(shared, &tables, if_exists)?;
+                ("TRUNCATE", 0)
+            }
+        };
+        Ok(StatementResult::Count { tag, rows })
+    }
+}
+
+fn exists(table: &TableDef) -> Error {
+    Error::new(
+        crate::ErrorKind::AlreadyExists,
+        format!("table \"{}\" already exists", table.display_name()),
+    )
+    .about(&table.name)
+}
+
+/// Makes an empty tree, and retires it again if what is done with it fails.
+fn with_tree<T>(
+    shared: &Shared,
+    table: &mut TableDef,
+    work: impl FnOnce(&mut TableDef) -> Result<T>,
+) -> Result<T> {
+    table.validate()?;
+    table.tree = shared.engine().create_tree(table.tree_schema())?;
+    let done = work(table);
+    if done.is_err() {
+        discard(shared, table.tree);
+    }
+    done
+}
+
+/// A tree that no table names. What cannot be retired now is swept when the database is opened.
+fn discard(shared: &Shared, tree: TreeId) {
+    drop(shared.engine().retire_tree(tree));
+    shared.row_ids().forget(tree);
+}
+
+pub(crate) fn create_table(
+    shared: &Shared,
+    mut table: TableDef,
+    if_not_exists: bool,
+) -> Result<()> {
+    if shared.catalog().current().find(&table.namespace, &table.name).is_some() {
+        return if if_not_exists { Ok(()) } else { Err(exists(&table)) };
+    }
+    let made = with_tree(shared, &mut table, |table| {
+        shared.catalog().change(
+            |change| Ok(change.create_table(table.clone())?),
+            |batch| Ok::<_, Error>(shared.engine().commit(batch)?),
+        )?;
+        Ok(())
+    });
+    match made {
+        // Another session made it just now.
+        Err(error) if if_not_exists && error.kind() == crate::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
+}
+
+/// A new table and its rows in one commit.
+pub(crate) struct Fill<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) catalog_seq: u64,
+    pub(crate) on_conflict: OnConflict,
+}
+
+impl Fill<'_> {
+    /// Makes the table with the rows of `batches`, each all columns in the table's order.
+    pub(crate) fn create(
+        self,
+        mut table: TableDef,
+        batches: impl Iterator<Item = Result<Vec<datafusion::arrow::array::ArrayRef>>>,
+    ) -> Result<crate::dml::mutation::Changed> {
+        let Self { shared, snapshot, catalog_seq, on_conflict } = self;
+        let (engine, row_ids) = (shared.engine(), shared.row_ids());
+        with_tree(shared, &mut table, |table| {
+            let gate = Gate::new(engine, row_ids, table, table.tree, snapshot, catalog_seq)?;
+            let mut insertion = gate.insert_into_new(on_conflict);
+            for columns in batches {
+                insertion.push(&columns?)?;
+            }
+            let mut changed = Default::default();
+            shared.catalog().change(
+                |change| Ok::<_, Error>(change.create_table(table.clone())?),
+                |batch| {
+                    let (rows, seq) = insertion.finish_with(batch)?;
+                    changed = rows;
+                    Ok(seq)
+                },
+            )?;
+            Ok(changed)
+        })
+    }
+}
+
+fn drop_schemas(shared: &Shared, names: &[String], if_exists: bool, cascade: bool) -> Result<()> {
+    if let Some(name) = names.iter().find(|name| *name == MAIN_NAMESPACE) {
+        return Err(Error::invalid(format!("schema \"{name}\" cannot be dropped")));
+    }
+    let trees = shared.catalog().change(
+        |change| {
+            let mut trees = Vec::new();
+            for name in names {
+                if if_exists && !change.snapshot().has_namespace(name) {
+                    continue;
+                }
+                let tables: Vec<_> =
+                    change.snapshot().tables_in(name).map(|table| table.name.clone()).collect();
+                for table in tables.iter().filter(|_| cascade) {
+                    trees.push(change.drop_table(name, table)?.tree);
+                }
+                change.drop_namespace(name).map_err(|error| Error::from(error).about(name))?;
+            }
+            Ok(trees)
+        },
+        |batch| Ok::<_, Error>(shared.engine().commit(batch)?),
+    )?;
+    trees.into_iter().for_each(|tree| shared.row_ids().forget(tree));
+    Ok(())
+}
+
+/// All tables in one commit, each with a new tree.
+fn truncate(shared: &Shared, tables: &[(String, String)], if_exists: bool) -> Result<()> {
+    let (mut old, mut fresh) = (Vec::new(), Vec::new());
+    let done = shared.catalog().change(
+        |change| {
+            for (namespace, name) in tables {
+                if if_exists && change.snapshot().find(namespace, name).is_none() {
+                    continue;
+                }
+                let table = change.snapshot().table(namespace, name);
+                let table = table.map_err(|error| Error::from(error).about(name))?;
+                old.push(table.tree);
+                let mut schema = table.tree_schema();
+                schema.version = 1;
+                let tree = shared.engine().create_tree(schema)?;
+                fresh.push(tree);
+                change.replace_tree(namespace, name, tree)?;
+            }
+            Ok(())
+        },
+        |batch| Ok::<_, Error>(shared.engine().commit(batch)?),
+    );
+    match &done {
+        Ok(()) => old.into_iter().for_each(|tree| shared.row_ids().forget(tree)),
+        Err(_) => fresh.into_iter().for_each(|tree| discard(shared, tree)),
+    }
+    done
+}

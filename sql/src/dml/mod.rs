@@ -1,0 +1,80 @@
+//! Changes of rows. Every one is a query first: DataFusion's own DML drops predicates on the way
+//! to a table (`WHERE id IN (SELECT …)`, `WHERE false` and `LIMIT` arrive as "all rows",
+//! apache/datafusion#24654), so its hooks are never used.
+//!
+//! 1. `insert.rs`, `update.rs`, `delete.rs` rewrite the statement's tree into a SELECT of old keys
+//!    and new values, planned and optimised like any other.
+//! 2. [`Write::apply`] reads it at the statement's snapshot. What the statement writes is not in
+//!    that snapshot, so an UPDATE never meets its own rows again.
+//! 3. `mutation.rs` casts, checks and commits in one batch.
+
+pub(crate) mod cast;
+mod delete;
+mod insert;
+pub(crate) mod mutation;
+mod names;
+mod update;
+pub(crate) mod upsert;
+
+use std::sync::Arc;
+
+use datafusion::execution::SendableRecordBatchStream;
+use silt_catalog::TableDef;
+use silt_storage::Snapshot;
+
+pub(crate) use delete::plan_delete;
+pub(crate) use insert::{Defaults, plan_insert};
+pub(crate) use names::{distinct_output, fold, parse_expr, table_reference};
+pub(crate) use update::plan_update;
+
+use crate::shared::Shared;
+use crate::{Result, StatementResult};
+use mutation::{Gate, OnConflict};
+
+/// A change of rows, planned and ready to be read.
+pub(crate) struct Write {
+    pub(crate) table: Arc<TableDef>,
+    pub(crate) action: Action,
+    /// What the rewritten SELECT gives; its columns depend on the action.
+    pub(crate) source: SendableRecordBatchStream,
+}
+
+/// What is done with the rows of a [`Write`]'s source.
+pub(crate) enum Action {
+    /// All columns of the table, in its order: new rows.
+    Insert(OnConflict),
+    /// The old key's columns, then all columns of the table: changed rows.
+    Update {
+        /// Whether keys may change.
+        moves: bool,
+    },
+    /// The old key's columns: rows to remove.
+    Delete,
+}
+
+impl Write {
+    /// Reads the source to its end and commits the change.
+    pub(crate) fn apply(
+        self,
+        shared: &Shared,
+        snapshot: Snapshot,
+        catalog_seq: u64,
+    ) -> Result<StatementResult> {
+        let tree = self.table.tree;
+        let (engine, row_ids) = (shared.engine(), shared.row_ids());
+        let gate = Gate::new(engine, row_ids, &self.table, tree, snapshot, catalog_seq)?;
+        let batches = shared.read(self.source)?;
+        let (tag, changed) = match self.action {
+            Action::Insert(on_conflict) => {
+                let mut insertion = gate.insert(on_conflict);
+                for batch in batches {
+                    insertion.push(batch?.columns())?;
+                }
+                ("INSERT", insertion.finish()?)
+            }
+            Action::Update { moves } => ("UPDATE", gate.update(batches, moves)?),
+            Action::Delete => ("DELETE", gate.delete(batches)?),
+        };
+        Ok(StatementResult::Count { tag, rows: changed.rows })
+    }
+}

@@ -1,0 +1,465 @@
+//! The one gate through which rows enter storage.
+//!
+//! Every change of rows, whatever statement, appender or file it comes from, arrives here as
+//! batches of columns in the table's order. The gate casts them to the columns' types, refuses
+//! NULL where there may be none, encodes keys and rows, checks for duplicates at the statement's
+//! snapshot, and makes one [`WriteBatch`], or a [`BulkLoad`] when there is much. The number of the
+//! snapshot goes along as the batch's base, so that a commit in between is found and the statement
+//! can run again.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use datafusion::arrow::record_batch::RecordBatch;
+use silt_catalog::{ROWID_NAME, TableDef};
+use silt_codec::{KeyBuffer, KeyCodec, RowBuffer, RowCodec, array_of};
+use silt_storage::{
+    BulkLoad, Engine, OnDuplicate, ReadCounters, SeqNo, Snapshot, Tree, TreeId, WriteBatch,
+};
+
+use super::cast;
+use super::upsert::Upsert;
+use crate::rowid::RowIds;
+use crate::{Error, ErrorKind, Result};
+
+/// What happens to a new row whose key is there already.
+#[derive(Clone, Debug)]
+pub(crate) enum OnConflict {
+    /// The statement fails.
+    Error,
+    /// The old row stays.
+    Ignore,
+    /// The new row takes its place, whatever it was.
+    Replace,
+    /// The old row is changed.
+    Update(Arc<Upsert>),
+}
+
+/// How many rows a change touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changed {
+    /// Rows written or removed.
+    pub(crate) rows: u64,
+    /// New rows left out because their key was there.
+    pub(crate) kept: u64,
+}
+
+/// The way into one table at one moment.
+#[derive(Debug)]
+pub(crate) struct Gate<'a> {
+    engine: &'a Engine,
+    row_ids: &'a RowIds,
+    table: &'a TableDef,
+    tree: Tree,
+    snapshot: Snapshot,
+    catalog_seq: SeqNo,
+    /// For each tree column its place among the table's.
+    order: Vec<Option<usize>>,
+    keys: Arc<KeyCodec>,
+    rows: Arc<RowCodec>,
+}
+
+impl<'a> Gate<'a> {
+    /// `tree` is the table's, also where the catalog does not name it yet.
+    pub(crate) fn new(
+        engine: &'a Engine,
+        row_ids: &'a RowIds,
+        table: &'a TableDef,
+        tree: TreeId,
+        snapshot: Snapshot,
+        catalog_seq: SeqNo,
+    ) -> Result<Self> {
+        let tree = engine.tree(tree)?;
+        let order = table.tree_order();
+        let (keys, rows) = (tree.key_codec(), tree.row_codec());
+        Ok(Self { engine, row_ids, table, tree, snapshot, catalog_seq, order, keys, rows })
+    }
+
+    /// Checked columns in the tree's order, from columns in the table's. A hidden row number is
+    /// made up unless `row_ids` holds the rows' own.
+    fn conform(&self, columns: &[ArrayRef], row_ids: Option<&ArrayRef>) -> Result<Vec<ArrayRef>> {
+        let rows = columns.first().map_or(0, Array::len);
+        let column = |place: &Option<usize>| match place {
+            Some(index) => cast::assign(self.table, &self.table.columns[*index], &columns[*index]),
+            None => match row_ids {
+                Some(row_ids) => Ok(Arc::clone(row_ids)),
+                None => {
+                    let first = self.row_ids.take(&self.tree, &self.snapshot, rows)?;
+                    Ok(Arc::new(Int64Array::from_iter_values((first..).take(rows))) as ArrayRef)
+                }
+            },
+        };
+        let mut columns = self.order.iter().map(column).collect::<Result<Vec<_>>>()?;
+        let key = self.keys.normalise(&columns[..self.keys.key_len()])?;
+        columns.splice(..key.len(), key);
+        Ok(columns)
+    }
+
+    fn encode(&self, columns: &[ArrayRef]) -> Result<(KeyBuffer, KeyBuffer)> {
+        let (key, values) = columns.split_at(self.keys.key_len());
+        let mut keys = KeyBuffer::new();
+        self.keys.encode_columns(key, &mut keys).map_err(|error| self.explain(error.into()))?;
+        let rows = self.rows.encode_batch(values, keys.len());
+        let rows = rows.map_err(|error| self.explain(error.into()))?;
+        Ok((keys, rows))
+    }
+
+    fn encode_keys(&self, columns: &[ArrayRef]) -> Result<KeyBuffer> {
+        let key = self.keys.normalise(columns)?;
+        let mut keys = KeyBuffer::new();
+        self.keys.encode_columns(&key, &mut keys)?;
+        Ok(keys)
+    }
+
+    /// A batch that conflicts with commits since the snapshot.
+    fn batch(&self) -> WriteBatch {
+        let mut batch = WriteBatch::new();
+        batch.set_base(self.snapshot.seq());
+        batch.set_catalog_seq(self.catalog_seq);
+        batch
+    }
+
+    /// Commits rows, or removes them.
+    pub(crate) fn commit(&self, batch: WriteBatch) -> Result<SeqNo> {
+        self.engine.commit(batch).map_err(|error| self.explain(error))
+    }
+
+    /// Removes the rows with the keys in `batches`; a key may come twice.
+    pub(crate) fn delete(
+        &self,
+        batches: impl Iterator<Item = Result<RecordBatch>>,
+    ) -> Result<Changed> {
+        let mut batch = self.batch();
+        for keys in batches {
+            for key in self.encode_keys(keys?.columns())?.iter() {
+                batch.delete(self.tree.id(), key);
+            }
+        }
+        let rows = count(batch.len());
+        self.commit(batch)?;
+        Ok(Changed { rows, kept: 0 })
+    }
+
+    /// Changes rows: each of `batches` has the old key's columns, then all new ones in the table's
+    /// order. `moves` says whether keys may change.
+    pub(crate) fn update(
+        &self,
+        batches: impl Iterator<Item = Result<RecordBatch>>,
+        moves: bool,
+    ) -> Result<Changed> {
+        let tree = self.tree.id();
+        let key_len = self.keys.key_len();
+        let mut batch = self.batch();
+        let mut old_keys: HashSet<Box<[u8]>> = HashSet::new();
+        let mut moved: Vec<(KeyBuffer, KeyBuffer)> = Vec::new();
+        let mut rows = 0;
+        for changed in batches {
+            let changed = changed?;
+            let (old, new) = changed.columns().split_at(key_len);
+            let row_ids = self.table.has_rowid().then(|| &old[0]);
+            let old = self.encode_keys(old)?;
+            let (keys, values) = self.encode(&self.conform(new, row_ids)?)?;
+            rows += count(old.len());
+            for key in old.iter() {
+                if !old_keys.insert(key.into()) {
+                    return Err(Error::invalid(format!(
+                        "UPDATE matches the row with key {} more than once",
+                        self.shown_key(key)
+                    )));
+                }
+            }
+            if moves {
+                old.iter().for_each(|key| batch.delete(tree, key));
+                moved.push((keys, values));
+            } else {
+                for (key, row) in keys.iter().zip(values.iter()) {
+                    batch.put(tree, key, row);
+                }
+            }
+        }
+        // A new key is free if no row has it, or the row that has it moves away.
+        let mut arriving = Vec::new();
+        for (keys, values) in &moved {
+            for (key, row) in keys.iter().zip(values.iter()) {
+                if matches!(batch.get(tree, key), Some(Some(_))) {
+                    return Err(self.duplicate(key));
+                }
+                batch.put(tree, key, row);
+                if !old_keys.contains(key) {
+                    arriving.push(key.to_vec());
+                }
+            }
+        }
+        if let Some(taken) = self.present(&arriving)?.first() {
+            return Err(self.duplicate(&arriving[*taken]));
+        }
+        self.commit(batch)?;
+        Ok(Changed { rows, kept: 0 })
+    }
+
+    /// Which of the keys have rows: positions, in key order.
+    fn present(&self, keys: &[Vec<u8>]) -> Result<Vec<usize>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = self.tree.multi_get(keys, &[], &self.snapshot, &ReadCounters::new())?;
+        Ok(found.positions.into_iter().map(index).collect())
+    }
+
+    /// Begins to add rows.
+    pub(crate) fn insert(&self, on_conflict: OnConflict) -> Insertion<'_> {
+        self.insertion(on_conflict, false)
+    }
+
+    /// Begins to add rows to a tree that nobody else knows yet.
+    pub(crate) fn insert_into_new(&self, on_conflict: OnConflict) -> Insertion<'_> {
+        self.insertion(on_conflict, true)
+    }
+
+    fn insertion(&self, on_conflict: OnConflict, new: bool) -> Insertion<'_> {
+        Insertion {
+            gate: self,
+            new,
+            on_conflict,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            bulk_above: self.engine.options().memtable_bytes / 2,
+            bulk: None,
+        }
+    }
+
+    /// A duplicate or conflict of this table with its key shown; other errors as they are.
+    fn explain(&self, error: silt_storage::Error) -> Error {
+        match error.key() {
+            Some((tree, key)) if tree == self.tree.id() => match error.kind() {
+                ErrorKind::AlreadyExists => self.duplicate(key),
+                ErrorKind::Conflict => Error::new(
+                    ErrorKind::Conflict,
+                    format!(
+                        "the row with key {} in table {} was written by another commit",
+                        self.shown_key(key),
+                        self.table.display_name()
+                    ),
+                ),
+                _ => error.into(),
+            },
+            _ => error.into(),
+        }
+    }
+
+    fn duplicate(&self, key: &[u8]) -> Error {
+        Error::new(
+            ErrorKind::AlreadyExists,
+            format!("duplicate key {} in table {}", self.shown_key(key), self.table.display_name()),
+        )
+    }
+
+    /// `(agent_id, seq) = (7, 12)`.
+    fn shown_key(&self, key: &[u8]) -> String {
+        let mut row = RowBuffer::new();
+        if self.keys.decode(key, &mut row).is_err() {
+            return "?".to_owned();
+        }
+        let schema = self.tree.schema();
+        let name = |place: &Option<usize>| match place {
+            Some(index) => self.table.columns[*index].name.as_str(),
+            None => ROWID_NAME,
+        };
+        let names: Vec<_> = self.order.iter().take(row.len()).map(name).collect();
+        let values = row.iter().zip(schema.key_columns()).map(|(value, column)| {
+            let value = value.to_value();
+            match array_of(&column.data_type, std::slice::from_ref(&value)) {
+                Ok(array) => cast::plain(&array, 0),
+                Err(_) => format!("{value:?}"),
+            }
+        });
+        format!("({}) = ({})", names.join(", "), values.collect::<Vec<_>>().join(", "))
+    }
+
+    /// The table's columns in its own order, from the tree's.
+    fn declared(&self, columns: &[ArrayRef]) -> Vec<ArrayRef> {
+        let positions = self.table.tree_positions();
+        positions.into_iter().map(|position| Arc::clone(&columns[position])).collect()
+    }
+}
+
+/// New rows on their way in: kept until it shows how many they are.
+pub(crate) struct Insertion<'a> {
+    gate: &'a Gate<'a>,
+    /// Whether the tree is new: no key can be there, nobody can come between.
+    new: bool,
+    on_conflict: OnConflict,
+    /// Checked columns in the tree's order.
+    pending: Vec<Vec<ArrayRef>>,
+    pending_bytes: usize,
+    /// More than this goes around log and memtable.
+    bulk_above: usize,
+    bulk: Option<BulkLoad>,
+}
+
+impl Insertion<'_> {
+    /// Adds rows: all columns of the table, in its order.
+    pub(crate) fn push(&mut self, columns: &[ArrayRef]) -> Result<()> {
+        if columns.first().is_none_or(|column| column.is_empty()) {
+            return Ok(());
+        }
+        let columns = self.gate.conform(columns, None)?;
+        if let Some(bulk) = &mut self.bulk {
+            return bulk.push(columns).map_err(|error| self.gate.explain(error));
+        }
+        self.pending_bytes += columns.iter().map(|column| slice_bytes(column)).sum::<usize>();
+        self.pending.push(columns);
+        let duplicates = match &self.on_conflict {
+            OnConflict::Error => OnDuplicate::Error,
+            OnConflict::Ignore => OnDuplicate::Keep,
+            OnConflict::Replace => OnDuplicate::Replace,
+            // Old rows must be read first, so these stay in memory.
+            OnConflict::Update(_) => return Ok(()),
+        };
+        if self.pending_bytes > self.bulk_above {
+            let mut bulk = self.gate.engine.bulk_load(self.gate.tree.id(), duplicates)?;
+            for columns in self.pending.drain(..) {
+                bulk.push(columns).map_err(|error| self.gate.explain(error))?;
+            }
+            self.bulk = Some(bulk);
+        }
+        Ok(())
+    }
+
+    /// Commits the rows.
+    pub(crate) fn finish(self) -> Result<Changed> {
+        Ok(self.finish_with(WriteBatch::new())?.0)
+    }
+
+    /// Commits the rows together with other changes.
+    pub(crate) fn finish_with(mut self, with: WriteBatch) -> Result<(Changed, SeqNo)> {
+        let gate = self.gate;
+        if let Some(bulk) = self.bulk.take() {
+            let mut with = with;
+            with.set_catalog_seq(gate.catalog_seq);
+            let outcome = bulk.finish(with).map_err(|error| gate.explain(error))?;
+            return Ok((Changed { rows: outcome.rows, kept: outcome.kept }, outcome.seq));
+        }
+        let mut batch = with;
+        batch.set_catalog_seq(gate.catalog_seq);
+        if !self.new && !matches!(self.on_conflict, OnConflict::Replace) {
+            batch.set_base(gate.snapshot.seq());
+        }
+        let mut changed = Changed::default();
+        for columns in &self.pending {
+            self.put(columns, &mut batch, &mut changed)?;
+        }
+        let seq = gate.commit(batch)?;
+        Ok((changed, seq))
+    }
+
+    fn put(
+        &self,
+        columns: &[ArrayRef],
+        batch: &mut WriteBatch,
+        changed: &mut Changed,
+    ) -> Result<()> {
+        let gate = self.gate;
+        let tree = gate.tree.id();
+        let (keys, rows) = gate.encode(columns)?;
+        if let OnConflict::Replace = self.on_conflict {
+            for (key, row) in keys.iter().zip(rows.iter()) {
+                batch.put(tree, key, row);
+            }
+            changed.rows += count(keys.len());
+            return Ok(());
+        }
+        if let OnConflict::Update(upsert) = &self.on_conflict {
+            return self.upsert(upsert, columns, &keys, &rows, batch, changed);
+        }
+        let candidates: Vec<Vec<u8>> = keys.iter().map(<[u8]>::to_vec).collect();
+        // A row number is new by construction.
+        let all_new = self.new || gate.table.has_rowid();
+        let taken = if all_new { Vec::new() } else { gate.present(&candidates)? };
+        let ignore = matches!(self.on_conflict, OnConflict::Ignore);
+        if let (false, Some(first)) = (ignore, taken.first()) {
+            return Err(gate.duplicate(&candidates[*first]));
+        }
+        let taken: HashSet<usize> = taken.into_iter().collect();
+        for (position, (key, row)) in keys.iter().zip(rows.iter()).enumerate() {
+            if !taken.contains(&position) && batch.get(tree, key).is_none() {
+                batch.put(tree, key, row);
+                changed.rows += 1;
+            } else if ignore {
+                changed.kept += 1;
+            } else {
+                return Err(gate.duplicate(key));
+            }
+        }
+        Ok(())
+    }
+
+    fn upsert(
+        &self,
+        upsert: &Upsert,
+        columns: &[ArrayRef],
+        keys: &KeyBuffer,
+        rows: &KeyBuffer,
+        batch: &mut WriteBatch,
+        changed: &mut Changed,
+    ) -> Result<()> {
+        let gate = self.gate;
+        let tree = gate.tree.id();
+        let candidates: Vec<Vec<u8>> = keys.iter().map(<[u8]>::to_vec).collect();
+        let all: Vec<usize> = (0..columns.len()).collect();
+        let found = gate.tree.multi_get(&candidates, &all, &gate.snapshot, &ReadCounters::new())?;
+        let taken: HashSet<usize> = found.positions.iter().copied().map(index).collect();
+        // Also a row that the condition leaves alone counts as seen.
+        let mut seen = HashSet::with_capacity(candidates.len());
+        for (position, (key, row)) in keys.iter().zip(rows.iter()).enumerate() {
+            if !seen.insert(key) || batch.get(tree, key).is_some() {
+                return Err(Error::invalid(format!(
+                    "ON CONFLICT DO UPDATE meets the row with key {} in table {} twice",
+                    gate.shown_key(key),
+                    gate.table.display_name()
+                )));
+            }
+            if !taken.contains(&position) {
+                batch.put(tree, key, row);
+                changed.rows += 1;
+            }
+        }
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let old = gate.declared(found.batch.columns());
+        let new = gate.declared(columns);
+        let updated = upsert.apply(old, new, &found.positions)?;
+        changed.kept += count(taken.len() - updated.positions.len());
+        changed.rows += count(updated.positions.len());
+        if updated.positions.is_empty() {
+            return Ok(());
+        }
+        let (keys, rows) = gate.encode(&gate.conform(&updated.columns, None)?)?;
+        for (key, row) in keys.iter().zip(rows.iter()) {
+            batch.put(tree, key, row);
+        }
+        Ok(())
+    }
+}
+
+/// About how much of memory these rows take: views count with the whole of their buffers, which
+/// many batches may share.
+fn slice_bytes(array: &ArrayRef) -> usize {
+    if let Some(texts) = array.as_string_view_opt() {
+        return texts.lengths().map(|length| 16 + index(length)).sum();
+    }
+    if let Some(binaries) = array.as_binary_view_opt() {
+        return binaries.lengths().map(|length| 16 + index(length)).sum();
+    }
+    array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn count(rows: usize) -> u64 {
+    u64::try_from(rows).unwrap_or(u64::MAX)
+}

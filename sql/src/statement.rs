@@ -1,0 +1,218 @@
+//! One statement, from its tree to what is left to do on the caller's thread.
+//!
+//! 1. `parse.rs` gave the tree; `guard.rs` bounds its shape, `refuse.rs` its clauses.
+//! 2. [`plan`] routes it: a query becomes a running stream, a change of rows the stream of its
+//!    rewritten SELECT ([`Write`]), DDL a [`Ddl`], a question about names a few ready rows.
+//! 3. [`Planned::run`] does the rest where blocking is fine: it reads streams and commits.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::sql::sqlparser::ast::{DescribeAlias, Query, SetExpr, Statement, With};
+
+use crate::ddl::{self, Ddl};
+use crate::dml::{self, Action, Write, distinct_output};
+use crate::planner::{Binding, Bound, Planner};
+use crate::result::RowStream;
+use crate::shared::Shared;
+use crate::{Error, Result, StatementResult, guard, refuse, utility};
+
+/// What a statement needs to be planned.
+pub(crate) struct Setting {
+    pub(crate) state: Arc<SessionState>,
+    pub(crate) binding: Binding,
+    pub(crate) bound: Bound,
+}
+
+/// A statement whose plan is made and, if it has one, whose stream is open.
+pub(crate) enum Planned {
+    Query(SendableRecordBatchStream),
+    Ready(RecordBatch),
+    Write(Write),
+    Ddl(Ddl),
+}
+
+impl Setting {
+    pub(crate) fn planner(&self) -> Planner<'_> {
+        Planner { state: &self.state, binding: &self.binding, bound: &self.bound }
+    }
+
+    /// Optimises and starts a plan.
+    pub(crate) async fn start(&self, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
+        let plan = self.state.create_physical_plan(plan).await?;
+        Ok(execute_stream(plan, self.state.task_ctx())?)
+    }
+}
+
+/// Plans a statement.
+pub(crate) async fn plan(setting: &Setting, mut statement: Statement) -> Result<Planned> {
+    guard::check(&mut statement)?;
+    refuse::by_clauses(&statement)?;
+    if let Some(ddl) = ddl::read(&setting.binding, &statement)? {
+        return Ok(Planned::Ddl(ddl));
+    }
+    if let Some(batch) = utility::answer(&setting.binding, &statement)? {
+        return Ok(Planned::Ready(batch));
+    }
+    match route(setting, statement)? {
+        Routed::Query(plan) => Ok(Planned::Query(setting.start(&plan).await?)),
+        Routed::Write { table, plan, action } => {
+            let source = setting.start(&plan).await?;
+            Ok(Planned::Write(Write { table, action, source }))
+        }
+        Routed::Create(ddl) => Ok(Planned::Ddl(ddl)),
+        Routed::CreateAs { table, if_not_exists, plan } => {
+            let source = setting.start(&plan).await?;
+            Ok(Planned::Ddl(Ddl::CreateTableAs { table, if_not_exists, source }))
+        }
+    }
+}
+
+/// A statement with its logical plan.
+enum Routed {
+    Query(LogicalPlan),
+    Write { table: Arc<silt_catalog::TableDef>, plan: LogicalPlan, action: Action },
+    Create(Ddl),
+    CreateAs { table: silt_catalog::TableDef, if_not_exists: bool, plan: LogicalPlan },
+}
+
+fn route(setting: &Setting, statement: Statement) -> Result<Routed> {
+    let planner = setting.planner();
+    Ok(match unwrap_with(statement) {
+        (Statement::Query(mut query), _) => {
+            distinct_output(&mut query);
+            Routed::Query(planner.query(*query)?)
+        }
+        (Statement::Insert(insert), with) => {
+            let (table, plan, on_conflict) = dml::plan_insert(&planner, insert, with)?;
+            Routed::Write { table, plan, action: Action::Insert(on_conflict) }
+        }
+        (Statement::Update(update), with) => {
+            let (table, query, moves) = dml::plan_update(&setting.binding, update, with)?;
+            Routed::Write { table, plan: planner.query(query)?, action: Action::Update { moves } }
+        }
+        (Statement::Delete(delete), with) => {
+            let (table, query) = dml::plan_delete(&setting.binding, delete, with)?;
+            Routed::Write { table, plan: planner.query(query)?, action: Action::Delete }
+        }
+        (Statement::CreateTable(create), _) if create.query.is_some() => {
+            let (table, if_not_exists, plan) = ddl::plan_create(&planner, create)?;
+            Routed::CreateAs { table, if_not_exists, plan }
+        }
+        (Statement::CreateTable(create), _) => Routed::Create(ddl::read_create(&planner, create)?),
+        (
+            Statement::Explain {
+                describe_alias,
+                analyze,
+                verbose,
+                query_plan,
+                estimate,
+                statement,
+                format,
+                options,
+            },
+            _,
+        ) => {
+            let options_given = options.is_some_and(|options| !options.is_empty());
+            if query_plan || estimate || options_given {
+                return Err(Error::unsupported("an option of EXPLAIN"));
+            }
+            let statement = Statement::Explain {
+                describe_alias,
+                analyze,
+                verbose,
+                query_plan,
+                estimate,
+                statement: Box::new(Statement::Query(Box::new(explained(
+                    setting,
+                    *statement,
+                    analyze,
+                    describe_alias,
+                )?))),
+                format,
+                options: None,
+            };
+            Routed::Query(planner.plan(statement)?)
+        }
+        (other, _) => return Err(Error::unsupported(name_of(&other))),
+    })
+}
+
+/// The query that EXPLAIN shows: the statement itself, or what it is rewritten to.
+fn explained(
+    setting: &Setting,
+    statement: Statement,
+    analyze: bool,
+    alias: DescribeAlias,
+) -> Result<Query> {
+    let (statement, with) = unwrap_with(statement);
+    if let Statement::Query(mut query) = statement {
+        distinct_output(&mut query);
+        return Ok(*query);
+    }
+    if analyze {
+        return Err(Error::unsupported("EXPLAIN ANALYZE of a statement that changes rows"));
+    }
+    if !matches!(alias, DescribeAlias::Explain) {
+        return Err(Error::unsupported("DESCRIBE of a statement that changes rows"));
+    }
+    match statement {
+        Statement::Update(update) => Ok(dml::plan_update(&setting.binding, update, with)?.1),
+        Statement::Delete(delete) => Ok(dml::plan_delete(&setting.binding, delete, with)?.1),
+        Statement::Insert(mut insert) => {
+            let source = insert.source.take();
+            let mut source =
+                *source.ok_or_else(|| Error::unsupported("EXPLAIN of DEFAULT VALUES"))?;
+            if with.is_some() {
+                source.with = with;
+            }
+            Ok(source)
+        }
+        other => Err(Error::unsupported(format!("EXPLAIN of {}", name_of(&other)))),
+    }
+}
+
+/// `WITH … INSERT` comes from the parser as a query with the INSERT inside.
+fn unwrap_with(statement: Statement) -> (Statement, Option<With>) {
+    let Statement::Query(query) = statement else { return (statement, None) };
+    if !matches!(&*query.body, SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_)) {
+        return (Statement::Query(query), None);
+    }
+    let Query { with, body, .. } = *query;
+    match *body {
+        SetExpr::Insert(inner) | SetExpr::Update(inner) | SetExpr::Delete(inner) => (inner, with),
+        _ => unreachable!("the body was looked at above"),
+    }
+}
+
+/// The first words of a statement, in capitals.
+fn name_of(statement: &Statement) -> String {
+    let text = statement.to_string();
+    let words =
+        text.split_whitespace().take_while(|word| word.chars().all(|c| c.is_ascii_uppercase()));
+    let name: Vec<_> = words.take(3).collect();
+    if name.is_empty() { "this statement".to_owned() } else { name.join(" ") }
+}
+
+impl Planned {
+    /// Whether it changes something, so that a conflict may be tried again.
+    pub(crate) fn run(self, shared: &Shared, binding: &Binding) -> Result<StatementResult> {
+        let (snapshot, catalog_seq) = (binding.snapshot.clone(), binding.names.seq());
+        match self {
+            Self::Query(stream) => {
+                let schema = stream.schema();
+                Ok(StatementResult::Rows { schema, stream: shared.read(stream)? })
+            }
+            Self::Ready(batch) => {
+                let schema: SchemaRef = batch.schema();
+                Ok(StatementResult::Rows { schema, stream: RowStream::ready(vec![batch]) })
+            }
+            Self::Write(write) => write.apply(shared, snapshot, catalog_seq),
+            Self::Ddl(ddl) => ddl.apply(shared, snapshot, catalog_seq),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Statements from text to rows, over the real engine on a disk in memory.
+
+mod sql {
+    pub mod harness;
+
+    mod ddl;
+    mod delete;
+    mod errors;
+    mod insert;
+    mod query;
+    mod refused;
+    mod update;
+}
