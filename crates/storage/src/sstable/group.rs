@@ -348,11 +348,6 @@ impl RowGroup {
         }
     }
 
-    /// The first row whose key is not below `values`, the key's first columns or all of them.
-    pub(crate) fn lower_bound(&self, values: &RowBuffer) -> Result<usize> {
-        Ok(self.find(values)?.start)
-    }
-
     /// The rows whose key begins with `values`: all versions of a key, newest first, or all rows
     /// of a key prefix. If there are none, an empty range where they would be.
     pub(crate) fn find(&self, values: &RowBuffer) -> Result<Range<usize>> {
@@ -439,14 +434,6 @@ impl RowGroup {
         }
         let values: Vec<ValueRef<'_>> = values.iter().collect();
         Ok(codec.encode_values(&values, key)?)
-    }
-
-    /// The keys of `rows`.
-    pub(crate) fn keys(&self, codec: &KeyCodec, rows: Range<usize>) -> Result<KeyBuffer> {
-        let columns = self.decode_keys(rows)?;
-        let mut keys = KeyBuffer::new();
-        codec.encode_columns(&columns, &mut keys)?;
-        Ok(keys)
     }
 
     fn decode_keys(&self, rows: Range<usize>) -> Result<Vec<ArrayRef>> {
