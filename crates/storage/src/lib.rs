@@ -1,7 +1,6 @@
 //! The log-structured merge engine.
 
 mod batch;
-#[allow(dead_code, unused_imports, reason = "the engine is being built upon it")]
 mod compaction;
 mod describe;
 mod engine;
@@ -10,7 +9,6 @@ mod jobs;
 mod key;
 mod memtable;
 mod options;
-#[allow(dead_code, unused_imports, reason = "scans and compaction are being built upon it")]
 mod read;
 mod recovery;
 mod snapshot;

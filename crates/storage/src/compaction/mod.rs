@@ -7,5 +7,7 @@
 mod job;
 mod picker;
 
-pub(crate) use job::{Finished, Job, run};
+#[cfg(test)]
+pub(crate) use job::Finished;
+pub(crate) use job::{Job, run};
 pub(crate) use picker::{Compaction, debt_bytes, pick, pick_all};

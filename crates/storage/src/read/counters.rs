@@ -37,7 +37,8 @@ pub struct ReadCounters {
     pub sections_raw: Counter,
     /// Stretches of keys for which several sources were merged.
     pub sections_merged: Counter,
-    /// Encoded bytes of the column chunks that were read, from cache or disk.
+    /// Encoded bytes of the projection's columns in the row groups that scans read, from cache or
+    /// disk.
     pub bytes_read: Counter,
     /// Rows given out.
     pub rows: Counter,

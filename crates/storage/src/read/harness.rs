@@ -25,6 +25,9 @@ use crate::{Engine, OpKind, Options, Result, SeqNo, Snapshot, Tree, TreeId, Writ
 /// A row: key columns `a` ascending and `b` descending, then `v` and `t`.
 pub(crate) type Row = (i64, i32, i64, Option<String>);
 
+/// A key's `a` and `b`, and the `v` and `t` put there, or a delete.
+pub(crate) type Op<'a> = (i64, i32, Option<(i64, Option<&'a str>)>);
+
 /// All versions of each key, oldest first; `None` is a delete.
 type Model = BTreeMap<Vec<u8>, Vec<(SeqNo, Option<Row>)>>;
 
@@ -32,7 +35,6 @@ pub(crate) struct Harness {
     pub(crate) engine: Engine,
     pub(crate) id: TreeId,
     pub(crate) tree: Tree,
-    pub(crate) vfs: StrictVfs,
     pub(crate) model: Model,
     next_file: AtomicU64,
     /// What compactions did so far.
@@ -75,9 +77,8 @@ fn schema() -> TreeSchema {
 
 impl Harness {
     pub(crate) fn new(options: Options) -> Self {
-        let vfs = StrictVfs::new();
         let env = Env {
-            vfs: Arc::new(vfs.clone()),
+            vfs: Arc::new(StrictVfs::new()),
             clock: Arc::new(ManualClock::new(1_700_000_000_000_000)),
             random: Arc::new(SeededRandom::new(1)),
         };
@@ -90,7 +91,6 @@ impl Harness {
             engine,
             id,
             tree,
-            vfs,
             model: Model::new(),
             next_file: AtomicU64::new(1_000),
             copied: 0,
@@ -118,7 +118,7 @@ impl Harness {
     }
 
     /// Commits puts and deletes (rows that are `None`) together.
-    pub(crate) fn commit(&mut self, ops: &[(i64, i32, Option<(i64, Option<&str>)>)]) -> SeqNo {
+    pub(crate) fn commit(&mut self, ops: &[Op<'_>]) -> SeqNo {
         let mut batch = WriteBatch::new();
         let mut rows = BTreeMap::new();
         for (a, b, row) in ops {
@@ -168,8 +168,7 @@ impl Harness {
         let tree = Arc::clone(self.tree.state());
         let context = Arc::clone(tree.context());
         let view = tree.read_view();
-        let mut entries: BTreeMap<(Vec<u8>, std::cmp::Reverse<SeqNo>), (OpKind, Vec<u8>)> =
-            BTreeMap::new();
+        let mut entries = BTreeMap::new();
         for memtable in &view.memtables {
             memtable.visit((Bound::Unbounded, Bound::Unbounded), false, |entry| {
                 let place = (entry.key.to_vec(), std::cmp::Reverse(entry.seq));

@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef};
 use arrow_select::interleave::interleave;
-use silt_codec::KeyBuffer;
 
 use crate::sstable::EntryBatch;
 use crate::{OpKind, Result, SeqNo};

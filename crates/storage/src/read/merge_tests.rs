@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 
 use arrow_array::{Int64Array, cast::AsArray, types::Int64Type};
 
+use silt_codec::KeyBuffer;
+
 use super::*;
 use crate::vfs::{Random, SeededRandom};
 

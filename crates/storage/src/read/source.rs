@@ -98,6 +98,7 @@ impl SourceContext {
     ) -> Result<(RowGroup, Range<usize>)> {
         let group = groups.reader.group(index, self.schemas.current(), &self.projection)?;
         self.counters.groups_read.add(1);
+        self.counters.bytes_read.add(group.encoded_bytes(&self.projection));
         let rows = self.rows_in_range(&group, &groups.reader.groups()[index])?;
         Ok((group, rows))
     }

@@ -335,6 +335,13 @@ impl RowGroup {
         Ok(())
     }
 
+    /// The encoded bytes of these columns, read or not.
+    pub(crate) fn encoded_bytes(&self, columns: &[usize]) -> u64 {
+        let slot = |&column: &usize| self.block.slot(column, self.schema.columns[column].id);
+        let length = |slot: usize| u64::from(self.block.header.chunks[slot].length);
+        columns.iter().filter_map(slot).map(length).sum()
+    }
+
     /// Appends the value of `column` at `row` to `out`.
     pub(crate) fn value(&self, column: usize, row: usize, out: &mut RowBuffer) -> Result<()> {
         self.chunk(column)?.value(row, out).map_err(|error| self.locate(column, error))
