@@ -5,6 +5,7 @@ mod compaction;
 mod describe;
 mod engine;
 mod error;
+pub mod inspect;
 mod jobs;
 mod key;
 mod memtable;

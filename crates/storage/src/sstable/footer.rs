@@ -38,6 +38,32 @@ pub(super) fn check_header(bytes: &[u8], mixer: &Mixer) -> Result<()> {
     Ok(())
 }
 
+/// Whose file these first bytes begin, by their own word.
+pub(super) fn read_header(bytes: &[u8]) -> Result<Mixer> {
+    let mut input = Input::new(bytes);
+    if input.take(8)? != HEADER_MAGIC {
+        return Err(Error::corrupt("no sstable begins here"));
+    }
+    let version = input.u32()?;
+    let algorithm = input.u8()?;
+    input.take(3)?;
+    let mixer = Mixer { uuid: input.u128()?, file: input.u64()? };
+    if bytes == header(&mixer) {
+        return Ok(mixer);
+    }
+    // Of another release, or damaged: only a format that is not ours can say which.
+    match (version, algorithm) {
+        (FORMAT_VERSION, checksum::ALGORITHM) => check_header(bytes, &mixer).map(|()| mixer),
+        _ => Err(Error::new(
+            silt_codec::ErrorKind::Unsupported,
+            format!(
+                "file format {version}, checksum {algorithm}: this release reads {FORMAT_VERSION}, {}",
+                checksum::ALGORITHM
+            ),
+        )),
+    }
+}
+
 /// Where a block stands. One of no bytes is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Handle {
@@ -121,6 +147,24 @@ impl Footer {
                 "checksum of the footer: in the manifest {expected:016x}, stored {stored:016x}, computed {computed:016x}"
             )));
         }
+        Self::parse(body, mixer, offset)
+    }
+
+    /// The footer and its checksum, by their own word: for who has no manifest.
+    pub(super) fn decode_alone(bytes: &[u8], mixer: &Mixer, offset: u64) -> Result<(Self, u64)> {
+        let Some((body, stored)) = bytes.split_last_chunk() else {
+            return Err(Error::corrupt(format!("a footer of {} bytes", bytes.len())));
+        };
+        let (stored, computed) = (u64::from_le_bytes(*stored), mixer.seal(offset, body));
+        if stored != computed {
+            return Err(Error::corrupt(format!(
+                "checksum of the footer: stored {stored:016x}, computed {computed:016x}"
+            )));
+        }
+        Ok((Self::parse(body, mixer, offset)?, stored))
+    }
+
+    fn parse(body: &[u8], mixer: &Mixer, offset: u64) -> Result<Self> {
         let mut input = Input::new(body);
         if input.take(8)? != FOOTER_MAGIC {
             return Err(Error::corrupt("no footer"));

@@ -46,6 +46,7 @@ mod group;
 mod group_header;
 mod index;
 mod input;
+pub(crate) mod inspect;
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "small random numbers")]
 mod measure;

@@ -432,7 +432,7 @@ pub(super) struct FileTables {
 }
 
 impl FileTables {
-    fn new(handle: Handle) -> Self {
+    pub(super) fn new(handle: Handle) -> Self {
         Self { handle, columns: OnceLock::new() }
     }
 
@@ -448,6 +448,11 @@ impl FileTables {
         columns.iter().find(|(column, _)| *column == id).map(|(_, tables)| tables).ok_or_else(
             || file.corrupt(self.handle.offset, format_args!("no symbol table of column {id}")),
         )
+    }
+
+    /// Reads all of them, whether a chunk needs one or not.
+    pub(super) fn check(&self, file: &TableFile) -> Result<()> {
+        self.read(file).map(|_| ())
     }
 
     fn read(&self, file: &TableFile) -> Result<Vec<(ColumnId, SymbolTables)>> {

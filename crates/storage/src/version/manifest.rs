@@ -225,6 +225,28 @@ pub(crate) fn read_manifest(
     current: Current,
     mut apply: impl FnMut(VersionEdit) -> Result<(), String>,
 ) -> Result<()> {
+    read_records(env, dir, current, |record| apply(record.edit)).map(|_| ())
+}
+
+/// One record of a manifest.
+#[derive(Debug)]
+pub(crate) struct ManifestRecord {
+    /// Where it begins.
+    pub(crate) offset: u64,
+    /// Its bytes, header and padding included.
+    pub(crate) bytes: u64,
+    /// What it says.
+    pub(crate) edit: VersionEdit,
+}
+
+/// [`read_manifest`] with the place of every record. Answers where the last whole one ends and
+/// how long the file is: between them stands a torn tail.
+pub(crate) fn read_records(
+    env: &Env,
+    dir: &Path,
+    current: Current,
+    mut apply: impl FnMut(ManifestRecord) -> Result<(), String>,
+) -> Result<(u64, u64)> {
     let path = manifest_path(dir, current.manifest);
     let file = env.vfs.open(&path, OpenMode::Read).map_err(|error| {
         if error.kind() == io::ErrorKind::NotFound {
@@ -238,9 +260,12 @@ pub(crate) fn read_manifest(
     check_header(&bytes, current).map_err(|what| corrupt(0, &what))?;
     let mut offset = HEADER_BYTES;
     while let Some(payload) = record_at(&bytes, offset, current) {
-        let edit = VersionEdit::decode(payload).and_then(&mut apply);
-        edit.map_err(|what| corrupt(offset, &what))?;
-        offset += (RECORD_HEADER_BYTES + payload.len()).next_multiple_of(8);
+        let len = (RECORD_HEADER_BYTES + payload.len()).next_multiple_of(8);
+        let place = (offset as u64, len as u64);
+        let record = |edit| ManifestRecord { offset: place.0, bytes: place.1, edit };
+        let applied = VersionEdit::decode(payload).and_then(|edit| apply(record(edit)));
+        applied.map_err(|what| corrupt(offset, &what))?;
+        offset += len;
     }
     if (offset as u64) < current.synced_len {
         let promised = current.synced_len;
@@ -251,7 +276,7 @@ pub(crate) fn read_manifest(
     if let Some(later) = later {
         return Err(corrupt(offset, &format!("damaged record before a whole one at {later}")));
     }
-    Ok(())
+    Ok((offset as u64, bytes.len() as u64))
 }
 
 fn header(uuid: u128, number: u64) -> [u8; HEADER_BYTES] {
