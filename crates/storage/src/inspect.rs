@@ -18,9 +18,9 @@
 
 mod listing;
 mod log;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use listing::{
     FileListing, Listing, ManifestDescription, ManifestEntry, TreeListing, files, manifest,

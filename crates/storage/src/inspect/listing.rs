@@ -234,7 +234,7 @@ fn changes(edit: &VersionEdit, codecs: &BTreeMap<TreeId, KeyCodec>) -> Vec<Strin
         lines.push(format!("tree {tree} dropped"));
     }
     for file in &edit.removed {
-        lines.push(format!("tree {} level {}: file {} removed", file.tree, file.level, file.id));
+        lines.push(format!("tree {} level {} loses file {}", file.tree, file.level, file.id));
     }
     for file in &edit.added {
         let listed = codecs
@@ -242,8 +242,8 @@ fn changes(edit: &VersionEdit, codecs: &BTreeMap<TreeId, KeyCodec>) -> Vec<Strin
             .and_then(|codec| file_listing(codec, file.level, &file.meta).ok());
         let (tree, level) = (file.tree, file.level);
         lines.push(match listed {
-            Some(listed) => format!("tree {tree} level {level}: {listed} added"),
-            None => format!("tree {tree} level {level}: file {} added", file.meta.id),
+            Some(listed) => format!("tree {tree} level {level} gains {listed}"),
+            None => format!("tree {tree} level {level} gains file {}", file.meta.id),
         });
     }
     for (tree, seq) in &edit.flushed {

@@ -55,7 +55,14 @@ fn file_text(env: &Env, id: u64) -> String {
 fn log_is_shown_as_text() {
     let (env, engine) = small(&StrictVfs::new());
     let shown = log_text(&env);
-    assert_eq!(shown, "", "{shown}");
+    let expected = "\
+segment 1 offset 0: begins behind number 0, database 910a2dec89025cc1beeb8da1658eec67
+segment 1 offset 72: commit 1, 2023-11-14T22:13:20.000000Z, 80 bytes, synced to 72; tree 1: 1 put of 15 bytes
+segment 1 offset 152: commit 2, 2023-11-14T22:13:20.000001Z, 112 bytes, synced to 152; tree 1: 2 puts of 32 bytes; tree 1: schema change
+segment 1 offset 264: commit 3, 2023-11-14T22:13:20.000002Z, 88 bytes, synced to 264; tree 1: 1 put of 21 bytes
+segment 1 offset 352: commit 4, 2023-11-14T22:13:20.000003Z, 72 bytes, synced to 352; tree 1: 1 delete of 8 bytes
+";
+    assert_eq!(shown, expected, "{shown}");
     drop(engine);
 }
 
@@ -63,7 +70,35 @@ fn log_is_shown_as_text() {
 fn file_is_shown_as_text() {
     let (env, engine) = small(&StrictVfs::new());
     let shown = file_text(&env, 1);
-    assert_eq!(shown, "", "{shown}");
+    let expected = "\
+/db/sst/0000000001.sst: file 1, 1592 bytes, 5 rows in 3 row groups
+  database 910a2dec89025cc1beeb8da1658eec67
+  footer checksum 10d57c1d16a3c9f4
+  schema version 1, columns 1 Int64 key, 2 Utf8View null
+  symbol tables: absent
+  range deletes: absent
+  key filter: 32 bytes at 936
+  prefix filter: absent
+  row-group index: 232 bytes at 968
+  statistics: 118 bytes at 1200
+  schema: 13 bytes at 1320
+row group 0 at 64: 136 bytes, 1 row, 0 deletes, numbers 1..=1, one version a key
+  keys (1)..=(1)
+  column 1 at 144: constant, 24 bytes, 1..=1
+  column 2 at 168: constant, 32 bytes, 'one'..='one'
+row group 1 at 200: 480 bytes, 2 rows, 0 deletes, numbers 2..=3
+  keys (2)..=(2)
+  column 1 at 304: constant, 24 bytes, 2..=2
+  _seq at 328: plain, 32 bytes
+  column 2 at 360: plain, 320 bytes, 'two'..='two again'
+row group 2 at 680: 256 bytes, 2 rows, 1 delete, numbers 2..=4, one version a key
+  keys (3)..=(4)
+  column 1 at 808: plain, 32 bytes, 3..=4
+  _seq at 840: plain, 32 bytes
+  _kind at 872: plain, 24 bytes
+  column 2 at 896: constant, 40 bytes, 'three'..='three', 1 null
+";
+    assert_eq!(shown, expected, "{shown}");
     drop(engine);
 }
 
@@ -71,7 +106,28 @@ fn file_is_shown_as_text() {
 fn manifest_and_what_it_names_are_shown_as_text() {
     let (env, engine) = small(&StrictVfs::new());
     let shown = format!("{}{}", manifest(&env, &dir()).unwrap(), files(&env, &dir()).unwrap());
-    assert_eq!(shown, "", "{shown}");
+    let expected = "\
+/db/manifest-000001: manifest 1 of database 910a2dec89025cc1beeb8da1658eec67, 3 edits in 240 bytes, certain up to 72
+offset 40, 32 bytes
+  log synced to segment 1 offset 72, number 0
+  next file 1
+  next tree 1
+  first segment 1
+offset 72, 40 bytes
+  log synced to segment 1 offset 72, number 0
+  next file 1
+  tree 1: schema version 1, columns 1 Int64 key, 2 Utf8View null
+offset 112, 128 bytes
+  log synced to segment 1 offset 424, number 4
+  next file 2
+  tree 1 level 0 gains file 1, 1592 bytes, 5 rows, 1 delete, 3 row groups, numbers 1..=4, keys (1)..=(4), schema version 1, footer checksum 10d57c1d16a3c9f4
+  tree 1 flushed through 4
+manifest 1 of database 910a2dec89025cc1beeb8da1658eec67, log from segment 1 on, not closed
+tree 1: flushed through 4, floor 0
+  schema version 1, columns 1 Int64 key, 2 Utf8View null
+  level 0: file 1, 1592 bytes, 5 rows, 1 delete, 3 row groups, numbers 1..=4, keys (1)..=(4), schema version 1, footer checksum 10d57c1d16a3c9f4
+";
+    assert_eq!(shown, expected, "{shown}");
     drop(engine);
 }
 

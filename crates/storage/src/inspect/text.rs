@@ -178,8 +178,7 @@ impl fmt::Display for ChunkDescription {
                     format!("{about}{}", Shown(value, Some(&self.data_type)))
                 }
             };
-            let (min, max) =
-                (bound(&zone.min, zone.min_exact), bound(&zone.max, zone.max_exact));
+            let (min, max) = (bound(&zone.min, zone.min_exact), bound(&zone.max, zone.max_exact));
             write!(f, ", {min}..={max}")?;
         }
         if self.null_count > 0 {
@@ -259,7 +258,9 @@ impl fmt::Display for ManifestDescription {
         }
         match self.len.saturating_sub(self.end) {
             0 => Ok(()),
-            torn => writeln!(f, "offset {}, {}\n  an edit cut short", self.end, Count(torn, "byte")),
+            torn => {
+                writeln!(f, "offset {}, {}\n  an edit cut short", self.end, Count(torn, "byte"))
+            }
         }
     }
 }

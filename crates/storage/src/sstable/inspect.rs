@@ -140,8 +140,9 @@ impl SsTableFile {
         let schema = TreeSchema::decode(&block(footer.schema, "schema")?)
             .map_err(|error| file.locate(footer.schema.offset, error))?;
         let codec = KeyCodec::new(&schema)?;
-        let index = GroupIndex::decode(&block(footer.index, "row-group index")?, footer.index.offset)
-            .map_err(|error| file.locate(footer.index.offset, error))?;
+        let index =
+            GroupIndex::decode(&block(footer.index, "row-group index")?, footer.index.offset)
+                .map_err(|error| file.locate(footer.index.offset, error))?;
         let rows: u64 = index.groups().iter().map(|group| u64::from(group.rows)).sum();
         if (index.groups().len(), rows) != (footer.groups as usize, footer.rows) {
             return Err(file.corrupt(
