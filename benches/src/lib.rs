@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Benchmarks; see `README.md` beside this package's manifest. The library holds nothing.
