@@ -20,7 +20,7 @@ const _: () =
 const ORDER: [u8; 8] = [0, 4, 2, 6, 1, 5, 3, 7];
 
 /// An unsigned word that vectors of some widths are packed in.
-pub(super) trait Word: ArrowNativeType + Into<u64> {
+pub(super) trait Word: ArrowNativeType {
     /// Its size.
     const BITS: usize;
 
@@ -32,6 +32,9 @@ pub(super) trait Word: ArrowNativeType + Into<u64> {
 
     /// The low bits of `value`.
     fn truncate(value: u64) -> Self;
+
+    /// The same number.
+    fn widen(self) -> u64;
 }
 
 macro_rules! word {
@@ -61,9 +64,14 @@ macro_rules! word {
                 }
             }
 
-            #[expect(clippy::cast_possible_truncation, reason = "that is its purpose")]
+            #[allow(clippy::cast_possible_truncation, reason = "that is its purpose, but for u64")]
             fn truncate(value: u64) -> Self {
                 value as Self
+            }
+
+            #[inline]
+            fn widen(self) -> u64 {
+                self as u64
             }
         }
     };
@@ -84,9 +92,9 @@ pub(super) fn unpack_single<W: Word>(width: usize, packed: &[W], index: usize) -
     let bit = row * width;
     let word = bit / W::BITS * lanes + lane;
     let shift = bit % W::BITS;
-    let low: u64 = packed[word].into() >> shift;
+    let low = packed[word].widen() >> shift;
     let value = if shift + width > W::BITS {
-        let high: u64 = packed[word + lanes].into();
+        let high = packed[word + lanes].widen();
         low | high << (W::BITS - shift)
     } else {
         low
@@ -156,7 +164,7 @@ mod tests {
         W::unpack(width, &packed, &mut unpacked);
         assert!(values == unpacked, "width {width}");
         for (index, &value) in values.iter().enumerate() {
-            let value: u64 = value.into();
+            let value = value.widen();
             assert_eq!(unpack_single(width, &packed, index), value, "width {width}, index {index}");
         }
     }

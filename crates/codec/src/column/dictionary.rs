@@ -28,12 +28,17 @@ use crate::{Error, Result};
 /// A dictionary is tried where rows are at least this many times the distinct strings.
 pub(super) const ROWS_PER_ENTRY_MIN: usize = 3;
 
+/// Larger dictionaries are decoded again each time, rather than kept beside the encoded bytes: a
+/// cache counts those alone.
+const ENTRIES_KEPT_MAX: usize = 64;
+
 /// An opened dictionary and its codes.
 #[derive(Debug)]
 pub(super) struct Dictionary {
     entries: Strings,
     codes: IntBlock,
-    /// The entries as an array, made when first decoded; rows are views of it.
+    /// The entries as an array, if they are few: made when first decoded; rows are views of it.
+    /// While it is there, every code was seen to have an entry.
     array: OnceLock<ArrayRef>,
 }
 
@@ -94,13 +99,21 @@ impl Dictionary {
     }
 
     fn select(&self, kind: Kind, codes: Vec<u32>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
-        self.check(&codes)?;
+        let decoded;
         let entries = match self.array.get() {
             Some(entries) => entries,
             None => {
                 let (offsets, bytes) = self.entries.contiguous(0..self.entries.len())?;
-                let array = bytes_array(kind, offsets, bytes, None)?;
-                self.array.get_or_init(|| array)
+                decoded = bytes_array(kind, offsets, bytes, None)?;
+                if self.entries.len() <= ENTRIES_KEPT_MAX {
+                    let mut all = Vec::new();
+                    self.codes.extend::<u32>(0..self.codes.len(), 0, &mut all);
+                    self.check(&all)?;
+                    self.array.get_or_init(|| decoded)
+                } else {
+                    self.check(&codes)?;
+                    &decoded
+                }
             }
         };
         Ok(arrow_select::take::take(entries, &UInt32Array::new(codes.into(), nulls), None)?)
@@ -231,19 +244,21 @@ impl<'a> Distinct<'a> {
         out: &mut Vec<u8>,
     ) -> Result<Option<u64>> {
         put_len(self.entries.len(), out);
-        let compressed = trainer.compress(&self.entries, self.raw(), tables)?;
-        match &compressed {
+        let table = match trainer.compress(&self.entries, self.raw(), tables)? {
             Some(compressed) => {
                 put_u64(STORE_SYMBOLS, out);
-                compressed.write(out);
+                let table = compressed.table();
+                compressed.write(trainer, out);
+                Some(table)
             }
             None => {
                 put_u64(STORE_PLAIN, out);
                 write_strings(&self.entries, out);
+                None
             }
-        }
+        };
         packed::write(&self.codes, out);
-        Ok(compressed.map(|compressed| compressed.table()))
+        Ok(table)
     }
 }
 

@@ -367,7 +367,7 @@ impl Writer<'_> {
         match learned.symbols.compress(values, raw, self.tables)? {
             Some(compressed) => {
                 self.used.push(compressed.table());
-                compressed.write(self.out);
+                compressed.write(&mut learned.symbols, self.out);
                 Ok((Encoding::Symbols, zone))
             }
             None => {

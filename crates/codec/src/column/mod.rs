@@ -30,6 +30,10 @@ mod symbols;
 mod zone;
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "random values are cut to the types under test"
+)]
 mod tests;
 
 pub use encoder::{ColumnEncoder, EncodedChunk};

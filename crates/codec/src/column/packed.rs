@@ -55,7 +55,6 @@ macro_rules! unpacked {
     ($($native:ty),+) => {$(
         impl Unpacked for $native {
             #[inline]
-            #[expect(clippy::allow_attributes, reason = "not every width truncates")]
             #[allow(clippy::cast_possible_truncation, reason = "it was this narrow before it was packed")]
             fn of(base: i64, difference: u64) -> Self {
                 base.wrapping_add_unsigned(difference) as Self
@@ -216,7 +215,7 @@ impl IntBlock {
         match vector.width {
             0 => out.resize(first + part.len(), T::of(base, 0)),
             _ => with_unpacked!(self, vector, unpacked => {
-                out.extend(unpacked[part.clone()].iter().map(|&difference| T::of(base, difference.into())));
+                out.extend(unpacked[part.clone()].iter().map(|&difference| T::of(base, difference.widen())));
             }),
         }
         if vector.patches > 0 {
@@ -247,7 +246,7 @@ impl IntBlock {
                 );
             } else {
                 with_unpacked!(self, vector, unpacked => {
-                    out.extend(run.iter().map(|&index| T::of(base, unpacked[index as usize % VECTOR].into())));
+                    out.extend(run.iter().map(|&index| T::of(base, unpacked[index as usize % VECTOR].widen())));
                 });
             }
         }

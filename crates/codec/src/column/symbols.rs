@@ -190,12 +190,15 @@ impl SymbolTable {
             if code == ESCAPE {
                 *out.get_mut(end)? = *codes.get(at + 1)?;
                 (at, end) = (at + 2, end + 1);
-            } else {
-                let length = usize::from(self.lengths[usize::from(code)]);
-                let symbol = self.symbols[usize::from(code)].to_le_bytes();
-                out.get_mut(end..end + length)?.copy_from_slice(&symbol[..length]);
-                (at, end) = (at + 1, end + length);
+                continue;
             }
+            let length = usize::from(self.lengths[usize::from(code)]);
+            let symbol = self.symbols[usize::from(code)].to_le_bytes();
+            match out.get_mut(end..).and_then(<[u8]>::first_chunk_mut::<8>) {
+                Some(room) => *room = symbol,
+                None => out.get_mut(end..end + length)?.copy_from_slice(&symbol[..length]),
+            }
+            (at, end) = (at + 1, end + length);
         }
         Some(end)
     }
@@ -240,13 +243,16 @@ impl SymbolStrings {
     /// read another one meanwhile.
     pub(super) fn with<R>(&self, index: usize, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
         let codes = self.codes_of(index..index + 1)?;
-        let length = self.length(index, codes.len())?;
+        // The length is not looked up, which would be one more place in memory to wait for.
+        let room = codes.len() * SYMBOL_BYTES_MAX + SLACK;
         SCRATCH.with_borrow_mut(|scratch| {
-            let room = length + SLACK;
             if scratch.len() < room {
                 scratch.resize(room, 0);
             }
-            self.decode_exactly(codes, length, &mut scratch[..room])?;
+            let length = self
+                .table
+                .decode(codes, scratch)
+                .ok_or_else(|| Error::corrupt("codes of a string end in an escape"))?;
             let answer = f(&scratch[..length]);
             if scratch.len() > SCRATCH_BYTES_KEPT {
                 *scratch = Vec::new();
@@ -299,14 +305,6 @@ impl SymbolStrings {
         self.codes.get(start..end).ok_or_else(|| out_of_range(start, end, self.codes.len()))
     }
 
-    fn length(&self, index: usize, codes: usize) -> Result<usize> {
-        let length = self.lengths.get(index);
-        match usize::try_from(length) {
-            Ok(length) if length <= codes * SYMBOL_BYTES_MAX => Ok(length),
-            _ => Err(Error::corrupt(format!("a string of {length} bytes in {codes} codes"))),
-        }
-    }
-
     fn decode_exactly(&self, codes: &[u8], length: usize, out: &mut [u8]) -> Result<()> {
         match self.table.decode(codes, out) {
             Some(decoded) if decoded == length => Ok(()),
@@ -350,6 +348,8 @@ pub(super) struct SymbolTrainer {
     ratio: f64,
     /// Chunks to let pass before strings that did not compress are tried again.
     pause: usize,
+    /// Memory for codes, kept from one chunk to the next.
+    spare: Vec<u8>,
 }
 
 impl fmt::Debug for SymbolTrainer {
@@ -381,7 +381,7 @@ const CHUNKS_PAUSED: usize = 8;
 
 impl Default for SymbolTrainer {
     fn default() -> Self {
-        Self { current: None, ratio: 1.0, pause: 0 }
+        Self { current: None, ratio: 1.0, pause: 0, spare: Vec::new() }
     }
 }
 
@@ -424,10 +424,12 @@ impl SymbolTrainer {
         }
     }
 
-    fn try_current(&self, values: &[&[u8]], raw: usize) -> Option<Compressed> {
+    fn try_current(&mut self, values: &[&[u8]], raw: usize) -> Option<Compressed> {
         const LANES: usize = Compressor::DEFAULT_BULK_LANES;
         let (table, compressor) = self.current.as_ref()?;
-        let (mut codes, mut ends) = (Vec::with_capacity(raw * 2), Vec::with_capacity(values.len()));
+        let mut codes = std::mem::take(&mut self.spare);
+        codes.clear();
+        let mut ends = Vec::with_capacity(values.len());
         compressor.compress_bulk_into::<LANES>(values, &mut codes, &mut ends);
         let ends = ends.into_iter().map(u64::cast_signed).collect();
         let lengths = values.iter().map(|value| signed(value.len())).collect();
@@ -441,14 +443,15 @@ impl Compressed {
         self.table
     }
 
-    /// Appends the body of a chunk.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    /// Appends the body of a chunk and gives the memory back to the one it came from.
+    pub(super) fn write(self, trainer: &mut SymbolTrainer, out: &mut Vec<u8>) {
         put_u64(self.table, out);
         packed::write(&self.ends, out);
         packed::write(&self.lengths, out);
         put_len(self.codes.len(), out);
         out.extend_from_slice(&self.codes);
         pad(self.codes.len(), out);
+        trainer.spare = self.codes;
     }
 
     /// Compressed over raw size; lengths count a byte each.
