@@ -44,6 +44,7 @@
 
 mod connection;
 mod database;
+pub mod inspect;
 mod params;
 mod row;
 

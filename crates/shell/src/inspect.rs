@@ -2,14 +2,69 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
-use siltdb::{Database, Description, TreeDescription};
+use siltdb::{Database, Description, Result, TreeDescription};
 
 /// The levels of every table's tree, the memtables above them, the log and the counters.
 pub(crate) fn levels(db: &Database) -> String {
     let names: BTreeMap<u32, String> =
         db.tables().into_iter().map(|(name, tree)| (tree, name)).collect();
     describe(&db.describe(), &names)
+}
+
+/// The files that the manifest of the database in `db` names, read without opening it.
+pub(crate) fn files(db: &Path) -> Result<String> {
+    siltdb::inspect::files(db).map(|listing| listing.to_string())
+}
+
+/// File `id` of the database in `db`: what the manifest says of it, its footer, its row groups.
+/// A damaged row group is shown as such among the others.
+pub(crate) fn file(db: &Path, id: u64) -> Result<String> {
+    let file = siltdb::inspect::file(db, id)?;
+    let mut text = file.to_string();
+    match siltdb::inspect::files(db) {
+        Ok(listing) => {
+            let files = |tree: &siltdb::inspect::TreeListing| {
+                let file = tree.files.iter().find(|listed| listed.id == id);
+                file.map(|listed| (tree.id, listed.clone()))
+            };
+            match listing.trees.iter().find_map(files) {
+                Some((tree, listed)) => {
+                    let level = listed.level;
+                    line(
+                        &mut text,
+                        format_args!("  manifest: tree {tree} level {level}, {listed}"),
+                    );
+                    if (listed.size, listed.footer_checksum)
+                        != (file.size(), file.footer_checksum())
+                    {
+                        line(&mut text, format_args!("  damage: not the file that it names"));
+                    }
+                }
+                None => line(&mut text, format_args!("  manifest: does not name it")),
+            }
+        }
+        Err(error) => line(&mut text, format_args!("  manifest: {error}")),
+    }
+    for (number, group) in file.groups().enumerate() {
+        match group {
+            Ok(group) => line(&mut text, format_args!("{group}")),
+            Err(error) => line(&mut text, format_args!("row group {number}: damage: {error}")),
+        }
+    }
+    Ok(text)
+}
+
+/// The log of the database in `db`, a line a record: a log may be long, so they come one by one.
+pub(crate) fn wal(db: &Path) -> Result<impl Iterator<Item = Result<String>>> {
+    let entries = siltdb::inspect::wal(db)?;
+    Ok(entries.map(|entry| entry.map(|entry| entry.to_string())))
+}
+
+/// The manifest of the database in `db`, edit by edit.
+pub(crate) fn manifest(db: &Path) -> Result<String> {
+    siltdb::inspect::manifest(db).map(|manifest| manifest.to_string())
 }
 
 fn describe(description: &Description, names: &BTreeMap<u32, String>) -> String {

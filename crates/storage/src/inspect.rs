@@ -4,8 +4,8 @@
 //! answers are structures whose `Display` writes lines; `docs/format.md` says what the bytes mean.
 //!
 //! - [`files`] lists what the manifest names, tree by tree and level by level.
-//! - [`SsTableFile::open`] reads one SSTable by its own word, [`SsTableFile::groups`] its row
-//!   groups and their chunks, every checksum verified.
+//! - [`file`] and [`SsTableFile::open`] read one SSTable by its own word, [`SsTableFile::groups`]
+//!   its row groups and their chunks, every checksum verified.
 //! - [`wal`] walks the log record by record, [`manifest`] the manifest edit by edit.
 //!
 //! Damage is an error of kind `Corrupt` that names file and offset. In the log, where the end of
@@ -31,9 +31,25 @@ pub use crate::sstable::inspect::{
     BlockDescription, ChunkColumn, ChunkDescription, GroupDescription, SsTableFile,
 };
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// Where SSTable `id` of the database in `dir` stands.
-pub fn sstable_path(dir: &Path, id: u64) -> PathBuf {
-    crate::state::sst_path(dir, id)
+use crate::state::sst_path;
+use crate::vfs::Env;
+use crate::{Error, Result};
+
+/// Where the number stands in a file's header.
+const FILE_NUMBER_AT: u64 = 32;
+
+/// SSTable `id` of the database in `dir`, whether or not the manifest names it.
+///
+/// # Errors
+/// As [`SsTableFile::open`]; `Corrupt` if the file was written under another number.
+pub fn file(env: &Env, dir: &Path, id: u64) -> Result<SsTableFile> {
+    let path = sst_path(dir, id);
+    let file = SsTableFile::open(env, &path)?;
+    if file.id() == id {
+        return Ok(file);
+    }
+    let what = format!("file {} stands where {id} is expected", file.id());
+    Err(Error::corrupt(&path, FILE_NUMBER_AT, what))
 }

@@ -31,7 +31,7 @@ fn small(vfs: &StrictVfs) -> (Env, Engine) {
 }
 
 fn sst(id: u64) -> PathBuf {
-    sstable_path(&dir(), id)
+    sst_path(&dir(), id)
 }
 
 fn flip(env: &Env, path: &Path, offset: u64) {
@@ -46,7 +46,7 @@ fn log_text(env: &Env) -> String {
 }
 
 fn file_text(env: &Env, id: u64) -> String {
-    let file = SsTableFile::open(env, &sst(id)).unwrap();
+    let file = file(env, &dir(), id).unwrap();
     let groups: String = file.groups().map(|group| format!("{}\n", group.unwrap())).collect();
     format!("{file}{groups}")
 }
@@ -82,21 +82,21 @@ fn file_is_shown_as_text() {
   row-group index: 232 bytes at 968
   statistics: 118 bytes at 1200
   schema: 13 bytes at 1320
-row group 0 at 64: 136 bytes, 1 row, 0 deletes, numbers 1..=1, one version a key
-  keys (1)..=(1)
-  column 1 at 144: constant, 24 bytes, 1..=1
-  column 2 at 168: constant, 32 bytes, 'one'..='one'
-row group 1 at 200: 480 bytes, 2 rows, 0 deletes, numbers 2..=3
-  keys (2)..=(2)
-  column 1 at 304: constant, 24 bytes, 2..=2
+row group 0 at 64: 136 bytes, 1 row, 0 deletes, numbers 1 to 1, one version a key
+  keys (1) to (1)
+  column 1 at 144: constant, 24 bytes, 1 to 1
+  column 2 at 168: constant, 32 bytes, 'one' to 'one'
+row group 1 at 200: 480 bytes, 2 rows, 0 deletes, numbers 2 to 3
+  keys (2) to (2)
+  column 1 at 304: constant, 24 bytes, 2 to 2
   _seq at 328: plain, 32 bytes
-  column 2 at 360: plain, 320 bytes, 'two'..='two again'
-row group 2 at 680: 256 bytes, 2 rows, 1 delete, numbers 2..=4, one version a key
-  keys (3)..=(4)
-  column 1 at 808: plain, 32 bytes, 3..=4
+  column 2 at 360: plain, 320 bytes, 'two' to 'two again'
+row group 2 at 680: 256 bytes, 2 rows, 1 delete, numbers 2 to 4, one version a key
+  keys (3) to (4)
+  column 1 at 808: plain, 32 bytes, 3 to 4
   _seq at 840: plain, 32 bytes
   _kind at 872: plain, 24 bytes
-  column 2 at 896: constant, 40 bytes, 'three'..='three', 1 null
+  column 2 at 896: constant, 40 bytes, 'three' to 'three', 1 null
 ";
     assert_eq!(shown, expected, "{shown}");
     drop(engine);
@@ -120,12 +120,12 @@ offset 72, 40 bytes
 offset 112, 128 bytes
   log synced to segment 1 offset 424, number 4
   next file 2
-  tree 1 level 0 gains file 1, 1592 bytes, 5 rows, 1 delete, 3 row groups, numbers 1..=4, keys (1)..=(4), schema version 1, footer checksum 10d57c1d16a3c9f4
+  tree 1 level 0 gains file 1, 1592 bytes, 5 rows, 1 delete, 3 row groups, numbers 1 to 4, keys (1) to (4), schema version 1, footer checksum 10d57c1d16a3c9f4
   tree 1 flushed through 4
 manifest 1 of database 910a2dec89025cc1beeb8da1658eec67, log from segment 1 on, not closed
 tree 1: flushed through 4, floor 0
   schema version 1, columns 1 Int64 key, 2 Utf8View null
-  level 0: file 1, 1592 bytes, 5 rows, 1 delete, 3 row groups, numbers 1..=4, keys (1)..=(4), schema version 1, footer checksum 10d57c1d16a3c9f4
+  level 0: file 1, 1592 bytes, 5 rows, 1 delete, 3 row groups, numbers 1 to 4, keys (1) to (4), schema version 1, footer checksum 10d57c1d16a3c9f4
 ";
     assert_eq!(shown, expected, "{shown}");
     drop(engine);
@@ -186,15 +186,19 @@ fn damage_of_a_file_is_named_with_its_offset() {
 }
 
 #[test]
-fn file_of_a_later_format_and_one_that_is_none_are_told_apart() {
+fn files_of_a_later_format_of_another_number_and_of_no_format_are_told_apart() {
     let (env, _engine) = small(&StrictVfs::new());
+    env.vfs.hard_link(&sst(1), &sst(7)).unwrap();
+    let error = file(&env, &dir(), 7).unwrap_err();
+    let expected = "/db/sst/0000000007.sst at offset 32: file 1 stands where 7 is expected";
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Corrupt, expected));
     flip(&env, &sst(1), 8);
     let error = SsTableFile::open(&env, &sst(1)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     let error = SsTableFile::open(&env, &dir().join("CURRENT")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert!(error.to_string().contains("are no sstable"), "{error}");
-    let error = SsTableFile::open(&env, &sst(99)).unwrap_err();
+    let error = file(&env, &dir(), 99).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
 }
 

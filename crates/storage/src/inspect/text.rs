@@ -145,7 +145,7 @@ impl fmt::Display for GroupDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "row group {} at {}: {}, {}, {}, numbers {}..={}",
+            "row group {} at {}: {}, {}, {}, numbers {} to {}",
             self.number,
             self.offset,
             Count(self.bytes, "byte"),
@@ -156,7 +156,7 @@ impl fmt::Display for GroupDescription {
         )?;
         f.write_str(if self.one_version { ", one version a key" } else { "" })?;
         f.write_str(if self.continued { ", continued" } else { "" })?;
-        write!(f, "\n  keys {}..={}", Key(&self.first_key), Key(&self.last_key))?;
+        write!(f, "\n  keys {} to {}", Key(&self.first_key), Key(&self.last_key))?;
         self.chunks.iter().try_for_each(|chunk| write!(f, "\n  {chunk}"))
     }
 }
@@ -179,7 +179,7 @@ impl fmt::Display for ChunkDescription {
                 }
             };
             let (min, max) = (bound(&zone.min, zone.min_exact), bound(&zone.max, zone.max_exact));
-            write!(f, ", {min}..={max}")?;
+            write!(f, ", {min} to {max}")?;
         }
         if self.null_count > 0 {
             write!(f, ", {}", Count(self.null_count as u64, "null"))?;
@@ -226,12 +226,12 @@ impl fmt::Display for FileListing {
         )?;
         match self.file_seq {
             Some(seq) => write!(f, "bulk load of number {seq}")?,
-            None => write!(f, "numbers {}..={}", self.min_seq, self.max_seq)?,
+            None => write!(f, "numbers {} to {}", self.min_seq, self.max_seq)?,
         }
         f.write_str(if self.one_version { ", one version a key" } else { "" })?;
         write!(
             f,
-            ", keys {}..={}, schema version {}, footer checksum {:016x}",
+            ", keys {} to {}, schema version {}, footer checksum {:016x}",
             Key(&self.first_key),
             Key(&self.last_key),
             self.schema_version,
