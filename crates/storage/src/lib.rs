@@ -1,4 +1,33 @@
-//! The log-structured merge engine.
+//! The log-structured merge engine: trees of keyed rows in one directory, with one log and one
+//! sequence of commits. Knows keys, columns and files; knows no SQL and no table names.
+//!
+//! **How a row is written**
+//!
+//! 1. A [`WriteBatch`] comes to [`Engine::commit`]. `write::throttle` may let it wait.
+//! 2. `write::commit` draws its number and its place in the log (`wal`) under the commit lock,
+//!    after `write::commit_index` has looked for conflicts.
+//! 3. Its rows enter the trees' active memtables (`memtable`); the log is synced, by one commit
+//!    for all that came meanwhile; commits are published in order.
+//! 4. A full memtable is frozen, and `write::flush` makes a columnar file of it (`sstable`) in
+//!    level 0. An edit in the manifest (`version`) makes it part of the tree.
+//! 5. `compaction` merges files downward, where possible by copying or moving what overlaps
+//!    nothing.
+//! 6. Segments and files that nobody needs are removed by a job (`jobs`).
+//!
+//! A [`BulkLoad`] skips log and memtable: `write::runs` sorts its rows into files, and one log
+//! record names them.
+//!
+//! **How a row is read**
+//!
+//! 1. A [`Snapshot`] is a published number; what it sees stays until it is dropped.
+//! 2. [`Tree::get`] and [`Tree::scan`] take memtables and version together (`state::ReadView`).
+//! 3. `read` asks the newest source first, or cuts the range into sections by overlap and merges
+//!    only where sources overlap.
+//! 4. Files are read through the block cache (`sstable::BlockCache`), as encoded as on disk.
+//!
+//! **How it starts**: `recovery` reads manifest and log and leaves no trace of a crash.
+//!
+//! Every file, clock and random number comes through [`vfs::Env`], so that tests decide what fails.
 
 mod batch;
 mod compaction;

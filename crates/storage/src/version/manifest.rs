@@ -340,3 +340,142 @@ fn read_whole(file: &dyn VfsFile, path: &Path, bytes_max: u64) -> Result<Vec<u8>
     file.read_exact_at(0, &mut bytes).map_err(|error| Error::io(path, "read", error))?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::{ManualClock, SeededRandom, StrictVfs, Vfs};
+    use crate::wal::{Promise, WalPosition};
+
+    const UUID: u128 = 0x1234_5678_9abc_def0;
+
+    fn env() -> (StrictVfs, Env) {
+        let vfs = StrictVfs::new();
+        vfs.create_dir(Path::new("/db/tmp")).unwrap();
+        let env = Env {
+            vfs: Arc::new(vfs.clone()),
+            clock: Arc::new(ManualClock::new(0)),
+            random: Arc::new(SeededRandom::new(1)),
+        };
+        (vfs, env)
+    }
+
+    fn edit(number: u64) -> VersionEdit {
+        let promise = Promise { position: WalPosition::new(number, 64), last_seq: number };
+        VersionEdit { promise: Some(promise), next_file: Some(number), ..VersionEdit::default() }
+    }
+
+    fn read(env: &Env, current: Current) -> Result<Vec<VersionEdit>> {
+        let mut edits = Vec::new();
+        read_manifest(env, Path::new("/db"), current, |edit| {
+            edits.push(edit);
+            Ok(())
+        })?;
+        Ok(edits)
+    }
+
+    /// A manifest of a snapshot of one edit and `later` edits behind it.
+    fn manifest(env: &Env, later: u64) -> (Current, Vec<u64>) {
+        let mut writer = ManifestWriter::create(env, Path::new("/db"), UUID, 7).unwrap();
+        writer.append(&edit(0)).unwrap();
+        let current = writer.current();
+        let mut ends = vec![writer.len()];
+        for number in 1..=later {
+            writer.append(&edit(number)).unwrap();
+            ends.push(writer.len());
+        }
+        writer.sync().unwrap();
+        (current, ends)
+    }
+
+    #[test]
+    fn edits_come_back_in_order() {
+        let (_, env) = env();
+        let (current, _) = manifest(&env, 3);
+        assert_eq!(read(&env, current).unwrap(), (0..=3).map(edit).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn torn_edit_at_the_end_was_never_told_to_anybody() {
+        let (vfs, env) = env();
+        let (current, ends) = manifest(&env, 3);
+        let path = manifest_path(Path::new("/db"), 7);
+        let whole = vfs.files()[&path].clone();
+        for len in ends[2]..ends[3] - 7 {
+            let len = usize::try_from(len).unwrap();
+            vfs.damage(&path, |bytes| {
+                bytes.clone_from(&whole);
+                bytes.truncate(len);
+            })
+            .unwrap();
+            assert_eq!(read(&env, current).unwrap().len(), 3, "cut at {len}");
+        }
+        vfs.damage(&path, |bytes| {
+            bytes.clone_from(&whole);
+            let end = bytes.len();
+            bytes[end - 20] ^= 1;
+        })
+        .unwrap();
+        assert_eq!(read(&env, current).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn damage_before_a_whole_edit_or_in_the_synced_part_is_corruption() {
+        let (vfs, env) = env();
+        let (current, ends) = manifest(&env, 3);
+        let path = manifest_path(Path::new("/db"), 7);
+        for at in [ends[0] - 10, ends[1] - 10, ends[2] - 10] {
+            let at = usize::try_from(at).unwrap();
+            vfs.damage(&path, |bytes| bytes[at] ^= 1).unwrap();
+            let error = read(&env, current).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            assert!(error.to_string().contains("manifest-000007 at offset"), "{error}");
+            vfs.damage(&path, |bytes| bytes[at] ^= 1).unwrap();
+        }
+        vfs.damage(&path, |bytes| bytes.truncate(usize::try_from(ends[0]).unwrap() - 8)).unwrap();
+        assert_eq!(read(&env, current).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn manifest_of_another_database_or_number_is_refused() {
+        let (_, env) = env();
+        let (current, _) = manifest(&env, 1);
+        let other = Current { uuid: UUID + 1, ..current };
+        assert_eq!(read(&env, other).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(
+            read(&env, Current { manifest: 8, ..current }).unwrap_err().kind(),
+            ErrorKind::Corrupt
+        );
+    }
+
+    #[test]
+    fn current_is_replaced_whole_and_any_flipped_bit_is_seen() {
+        let (vfs, env) = env();
+        let dir = Path::new("/db");
+        assert_eq!(Current::read(&env, dir).unwrap(), None);
+        for manifest in [1, 2] {
+            let current = Current { manifest, synced_len: 4096, uuid: UUID };
+            current.write(&env, dir).unwrap();
+            assert_eq!(Current::read(&env, dir).unwrap(), Some(current));
+        }
+        let len = vfs.files()[&current_path(dir)].len();
+        for at in 0..len {
+            vfs.damage(&current_path(dir), |bytes| bytes[at] ^= 1).unwrap();
+            assert!(Current::read(&env, dir).is_err(), "byte {at}");
+            vfs.damage(&current_path(dir), |bytes| bytes[at] ^= 1).unwrap();
+        }
+    }
+
+    #[test]
+    fn random_bytes_are_no_edit_and_harm_nobody() {
+        use crate::vfs::Random;
+        for seed in 0..2_000 {
+            let random = SeededRandom::new(seed);
+            let bytes: Vec<u8> = (0..random.below(200))
+                .map(|_| u8::try_from(random.next_u64() & 0xff).unwrap_or(0))
+                .map(|byte| if byte < 128 { byte % 14 } else { byte })
+                .collect();
+            let _ = VersionEdit::decode(&bytes);
+        }
+    }
+}

@@ -39,6 +39,9 @@ pub(crate) const NORMAL_SYNC_INTERVAL: Duration = Duration::from_millis(50);
 /// The encoding buffer of a thread is not kept beyond this size.
 const RECORD_BYTES_KEPT: usize = 1 << 20;
 
+/// A leader waits no longer for company.
+const GATHER_MAX: Duration = Duration::from_millis(1);
+
 thread_local! {
     static RECORD: RefCell<CommitRecord> = RefCell::new(CommitRecord::new());
 }
@@ -51,6 +54,8 @@ pub(crate) struct Pipeline {
     publication: Mutex<Publication>,
     /// Told when the published number moved, a sync ended, or the database was poisoned.
     progress: Condvar,
+    /// Told when as many commits wait as the leader of the next sync hopes for.
+    gathered: Condvar,
     next_memtable: AtomicU64,
     asked_for_flush: AtomicBool,
     /// An append met a full disk, and no flush was done for it yet.
@@ -86,6 +91,21 @@ struct Publication {
     /// while: then a promise is due (RULES.md 3). None once it was written.
     quiet: Option<(SeqNo, Duration)>,
     waiters: usize,
+    gathering: Gathering,
+}
+
+/// How the next sync's leader finds company. Commits that a sync has set free come back while the
+/// next one runs, so that two halves of the writers would take turns, each waiting for the other's
+/// sync. A leader therefore gives as many as the last sync served a moment to arrive: an eighth
+/// of what that sync took. A writer alone never waits.
+#[derive(Debug, Default)]
+struct Gathering {
+    /// Commits that the last sync served.
+    last_group: usize,
+    /// What the last sync took.
+    last_sync: Duration,
+    /// The leader waits for this many unpublished commits; 0 if none waits.
+    wanted: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -151,6 +171,7 @@ impl Pipeline {
             unsynced_since: None,
             quiet: None,
             waiters: 0,
+            gathering: Gathering::default(),
         };
         let state = CommitState {
             wal,
@@ -166,6 +187,7 @@ impl Pipeline {
             commit: Mutex::new(state),
             publication: Mutex::new(publication),
             progress: Condvar::new(),
+            gathered: Condvar::new(),
             next_memtable: AtomicU64::new(next_memtable),
             asked_for_flush: AtomicBool::new(false),
             is_log_full: AtomicBool::new(false),
@@ -308,6 +330,9 @@ impl Pipeline {
         debug_assert_eq!(publication.first + publication.slots.len() as u64, seq);
         let slot = Slot { is_inserted: false, durable_at: is_full.then_some(position) };
         publication.slots.push_back(slot);
+        if publication.slots.len() == publication.gathering.wanted {
+            self.gathered.notify_all();
+        }
         let is_unsynced = durability == Durability::Normal && publication.unsynced_since.is_none();
         if is_unsynced || publication.quiet.is_none() {
             let now = self.context.env.clock.monotonic();
@@ -412,12 +437,16 @@ impl Pipeline {
     /// One sync, outside both locks, for everything appended before it begins.
     fn lead_sync(&self, publication: &mut MutexGuard<'_, Publication>) -> Result<Promise> {
         publication.is_syncing = true;
+        self.gather(publication);
         publication.unsynced_since = None;
-        let synced = MutexGuard::unlocked(publication, || {
+        let clock = &self.context.env.clock;
+        let (synced, took) = MutexGuard::unlocked(publication, || {
             let handle = self.commit.lock().wal.sync_handle();
-            handle.sync()
+            let began = clock.monotonic();
+            (handle.sync(), clock.monotonic().saturating_sub(began))
         });
         publication.is_syncing = false;
+        publication.gathering.last_sync = took;
         let synced = match synced {
             Ok(promise) => {
                 EngineCounters::add(&self.context.counters.wal_syncs, 1);
@@ -427,7 +456,10 @@ impl Pipeline {
                     *synced = promise;
                 }
                 drop(synced);
+                let first = publication.first;
                 self.advance(publication);
+                let served = publication.first - first;
+                publication.gathering.last_group = usize::try_from(served).unwrap_or(0);
                 Ok(promise)
             }
             Err(error) => {
@@ -437,6 +469,18 @@ impl Pipeline {
         };
         self.progress.notify_all();
         synced
+    }
+
+    /// Gives other commits a moment to join; see [`Gathering`].
+    fn gather(&self, publication: &mut MutexGuard<'_, Publication>) {
+        let Gathering { last_group, last_sync, .. } = publication.gathering;
+        if last_group < 2 || publication.slots.len() >= last_group {
+            return;
+        }
+        publication.gathering.wanted = last_group;
+        let patience = (last_sync / 8).min(GATHER_MAX);
+        self.gathered.wait_for(publication, patience);
+        publication.gathering.wanted = 0;
     }
 
     /// Publishes every commit at the front that is ready.
