@@ -19,8 +19,7 @@ use arrow_buffer::{
 };
 use arrow_schema::DataType;
 
-use super::alp::{Alp, Float, FloatInterval};
-use super::bits::{VECTOR, test_all};
+use super::alp::Alp;
 use super::constant::Constant;
 use super::cursor::Cursor;
 use super::dictionary::{Dictionary, partition_point};
@@ -29,8 +28,8 @@ use super::nested::Nested;
 use super::packed::{IntBlock, Unpacked};
 use super::strings::{STORE_PLAIN, STORE_SYMBOLS, Strings};
 use super::symbols::SymbolTables;
-use super::{CHUNK_RAW_BYTES_MAX, CompareOp, Encoding};
-use crate::{Error, Result, RowBuffer, Value, ValueRef};
+use super::{CHUNK_RAW_BYTES_MAX, Encoding};
+use crate::{Error, Result, RowBuffer, ValueRef};
 
 /// The bytes in front of validity and body.
 pub(super) const HEADER_BYTES: usize = 16;
@@ -38,17 +37,18 @@ pub(super) const HEADER_BYTES: usize = 16;
 /// A chunk and the means to read it.
 #[derive(Debug)]
 pub(super) struct Chunk {
-    data_type: DataType,
-    kind: Kind,
-    rows: usize,
+    pub(super) data_type: DataType,
+    pub(super) kind: Kind,
+    pub(super) rows: usize,
     encoding: Encoding,
-    nulls: Option<NullBuffer>,
+    pub(super) nulls: Option<NullBuffer>,
     null_count: usize,
-    body: Body,
+    pub(super) body: Body,
 }
 
+/// The values, in the form their encoding is read in.
 #[derive(Debug)]
-enum Body {
+pub(super) enum Body {
     /// All rows are null.
     Empty,
     Constant(Constant),
@@ -262,7 +262,8 @@ impl Chunk {
                 };
                 fixed_array(&self.data_type, len, values, nulls)
             }
-            Body::Strings(strings) if len < self.rows / 4 => {
+            // Each string once: else copies might be longer than the chunk.
+            Body::Strings(strings) if len < self.rows / 4 && indices.is_sorted_by(|a, b| a < b) => {
                 let (offsets, bytes) = strings.gather(indices)?;
                 bytes_array(self.kind, offsets, bytes, nulls)
             }
@@ -351,145 +352,6 @@ impl Chunk {
         }
     }
 
-    pub(super) fn filter(
-        &self,
-        op: CompareOp,
-        value: &Value,
-        range: Range<usize>,
-    ) -> Result<BooleanBuffer> {
-        if range.start > range.end || range.end > self.rows {
-            return Err(Error::invalid(format!(
-                "rows {range:?} of a column chunk of {}",
-                self.rows
-            )));
-        }
-        let value = value.as_ref();
-        self.check_type(&value)?;
-        let len = range.len();
-        if value.is_null() || len == 0 || matches!(self.body, Body::Empty) {
-            return Ok(BooleanBuffer::new_unset(len));
-        }
-        let holding = match (&self.body, &value) {
-            (Body::Constant(constant), _) => match constant_holds(constant.value(), op, &value) {
-                true => BooleanBuffer::new_set(len),
-                false => BooleanBuffer::new_unset(len),
-            },
-            (Body::Bits(bits), ValueRef::Boolean(value)) => {
-                let bits = bits.slice(range.start, len);
-                match (op.holds(true.cmp(value)), op.holds(false.cmp(value))) {
-                    (true, true) => BooleanBuffer::new_set(len),
-                    (true, false) => bits,
-                    (false, true) => !&bits,
-                    (false, false) => BooleanBuffer::new_unset(len),
-                }
-            }
-            _ => {
-                let vectors = range.start / VECTOR..range.end.div_ceil(VECTOR);
-                let first = vectors.start * VECTOR;
-                let words = self.test(op, &value, vectors)?;
-                BooleanBuffer::new(Buffer::from_vec(words), range.start - first, len)
-            }
-        };
-        Ok(match &self.nulls {
-            Some(nulls) => &holding & nulls.slice(range.start, len).inner(),
-            None => holding,
-        })
-    }
-
-    /// One bit a row of these vectors; what stands behind the last row means nothing.
-    fn test(&self, op: CompareOp, value: &ValueRef<'_>, vectors: Range<usize>) -> Result<Vec<u64>> {
-        let no_filter = || {
-            Error::invalid(format!(
-                "columns of type {} are not filtered by {value:?}",
-                self.data_type
-            ))
-        };
-        match &self.body {
-            Body::Ints(ints) => {
-                let place = self.kind.place(value).ok_or_else(no_filter)?;
-                Ok(ints.test(vectors, place.interval(op)))
-            }
-            Body::Alp(alp) => {
-                let ValueRef::Float(number) = value else { return Err(no_filter()) };
-                let wanted = FloatInterval::new(op, *number);
-                Ok(match self.kind {
-                    Kind::Float32 => alp.test::<f32>(vectors, wanted),
-                    _ => alp.test::<f64>(vectors, wanted),
-                })
-            }
-            Body::Dictionary(dictionary) => {
-                Ok(dictionary.test(vectors, op, bytes_of(self.kind, value).ok_or_else(no_filter)?))
-            }
-            Body::Strings(strings) => {
-                strings.test(vectors, op, bytes_of(self.kind, value).ok_or_else(no_filter)?)
-            }
-            Body::Fixed(values) => {
-                let rows = vectors.start * VECTOR..self.rows.min(vectors.end * VECTOR);
-                let mut words = vec![0; vectors.len() * VECTOR / 64];
-                self.test_fixed(values, op, value, rows, &mut words).ok_or_else(no_filter)?;
-                Ok(words)
-            }
-            Body::Empty | Body::Constant(_) | Body::Bits(_) | Body::Nested(_) => Err(no_filter()),
-        }
-    }
-
-    fn test_fixed(
-        &self,
-        values: &Buffer,
-        op: CompareOp,
-        value: &ValueRef<'_>,
-        rows: Range<usize>,
-        words: &mut [u64],
-    ) -> Option<()> {
-        match (self.kind, value) {
-            (Kind::Int(int), _) => {
-                let interval = self.kind.place(value)?.interval(op);
-                let numbers: Vec<i64> = rows.map(|row| int.read(values, row)).collect();
-                test_all(&numbers, words, |number| interval.holds(number));
-            }
-            (Kind::Float32, ValueRef::Float(number)) => {
-                let wanted = FloatInterval::new(op, *number);
-                test_all(&values.typed_data::<f32>()[rows], words, |number| {
-                    wanted.holds(number.widen())
-                });
-            }
-            (Kind::Float64, ValueRef::Float(number)) => {
-                let wanted = FloatInterval::new(op, *number);
-                test_all(&values.typed_data::<f64>()[rows], words, |number| wanted.holds(number));
-            }
-            (Kind::Decimal, ValueRef::Decimal(number)) => {
-                let numbers: Vec<i128> = rows.map(|row| decimal(values, row)).collect();
-                test_all(&numbers, words, |other| op.holds(other.cmp(number)));
-            }
-            _ => {
-                for (index, row) in rows.enumerate() {
-                    let holds = op.holds(fixed_value(self.kind, values, row).compare(value));
-                    words[index / 64] |= u64::from(holds) << (index % 64);
-                }
-            }
-        }
-        Some(())
-    }
-
-    /// Checks that a column of this type can be compared with `value`.
-    fn check_type(&self, value: &ValueRef<'_>) -> Result<()> {
-        let fits = match (self.kind, value) {
-            (_, ValueRef::Null)
-            | (Kind::Boolean, ValueRef::Boolean(_))
-            | (Kind::Float32 | Kind::Float64, ValueRef::Float(_))
-            | (Kind::Interval, ValueRef::Interval(_)) => true,
-            (Kind::Int(_) | Kind::Decimal, value) => self.kind.place(value).is_some(),
-            (kind, value) => bytes_of(kind, value).is_some(),
-        };
-        match fits {
-            true => Ok(()),
-            false => Err(Error::invalid(format!(
-                "column of type {} compared with {value:?}",
-                self.data_type
-            ))),
-        }
-    }
-
     fn past_end(&self, row: usize) -> Error {
         Error::invalid(format!("row {row} of a column chunk of {}", self.rows))
     }
@@ -550,7 +412,8 @@ impl Body {
     }
 }
 
-fn fixed_value(kind: Kind, values: &Buffer, row: usize) -> ValueRef<'_> {
+/// The plain value of `row`.
+pub(super) fn fixed_value(kind: Kind, values: &Buffer, row: usize) -> ValueRef<'_> {
     match kind {
         Kind::Int(int) => kind.int_value(int.read(values, row)),
         Kind::Float32 => ValueRef::Float(values.typed_data::<f32>()[row].into()),
@@ -563,13 +426,13 @@ fn fixed_value(kind: Kind, values: &Buffer, row: usize) -> ValueRef<'_> {
 }
 
 /// Read in halves, since chunks are aligned to eight bytes only.
-fn decimal(values: &Buffer, row: usize) -> i128 {
+pub(super) fn decimal(values: &Buffer, row: usize) -> i128 {
     let halves = &values.typed_data::<u64>()[2 * row..2 * row + 2];
     i128::from(halves[0]) | i128::from(halves[1].cast_signed()) << 64
 }
 
 /// The bytes that a column of this kind compares; `None` if the value is not of its type.
-fn bytes_of<'a>(kind: Kind, value: &ValueRef<'a>) -> Option<&'a [u8]> {
+pub(super) fn bytes_of<'a>(kind: Kind, value: &ValueRef<'a>) -> Option<&'a [u8]> {
     match (kind, value) {
         (Kind::Text(_), ValueRef::Text(text)) => Some(text.as_bytes()),
         (Kind::Binary(_) | Kind::Fixed(_), ValueRef::Binary(bytes)) => Some(bytes),
@@ -587,22 +450,6 @@ fn push_bytes(kind: Kind, bytes: &[u8], out: &mut RowBuffer) -> Result<()> {
         _ => out.push(ValueRef::Binary(bytes)),
     }
     Ok(())
-}
-
-fn constant_holds(constant: ValueRef<'_>, op: CompareOp, value: &ValueRef<'_>) -> bool {
-    match (constant, value) {
-        (ValueRef::Float(constant), ValueRef::Float(value)) => {
-            FloatInterval::new(op, *value).holds(constant)
-        }
-        // A number outside the column's type compares by what it is.
-        (ValueRef::Int(constant), ValueRef::UInt(value)) => {
-            op.holds(i128::from(constant).cmp(&i128::from(*value)))
-        }
-        (ValueRef::UInt(constant), ValueRef::Int(value)) => {
-            op.holds(i128::from(constant).cmp(&i128::from(*value)))
-        }
-        _ => op.holds(constant.compare(value)),
-    }
 }
 
 struct Extend<'a> {

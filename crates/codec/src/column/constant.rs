@@ -17,6 +17,7 @@ use super::alp::Float;
 use super::cursor::{Cursor, put_array, put_len, put_u64};
 use super::kind::{IntFill, Kind, bytes_array, fixed_array, ints_array};
 use super::packed::Unpacked;
+use super::strings::check_raw;
 use crate::{Error, Result, ValueRef};
 
 /// The value, in the form its kind is read in.
@@ -129,6 +130,9 @@ impl Constant {
                 fixed_array(data_type, len, Buffer::from_vec(vec![value; len]), nulls)
             }
             Single::Boolean(_) | Single::Bytes(_) => {
+                if let (Single::Bytes(bytes), false) = (&self.value, self.kind.is_view()) {
+                    check_raw(std::iter::once(Ok(bytes.len().saturating_mul(len))))?;
+                }
                 let one = match self.one.get() {
                     Some(one) => one,
                     None => {

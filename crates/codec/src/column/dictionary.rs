@@ -21,7 +21,7 @@ use super::cursor::{Cursor, put_len, put_u64};
 use super::kind::{Kind, bytes_array};
 use super::packed::{self, IntBlock, Interval};
 use super::plain::{signed, write_strings};
-use super::strings::{STORE_PLAIN, STORE_SYMBOLS, Strings};
+use super::strings::{STORE_PLAIN, STORE_SYMBOLS, Strings, check_raw};
 use super::symbols::{SymbolTables, SymbolTrainer};
 use crate::{Error, Result};
 
@@ -90,8 +90,10 @@ impl Dictionary {
     ) -> Result<ArrayRef> {
         let mut codes = Vec::new();
         self.codes.gather::<u32>(indices, 0, &mut codes);
-        if self.array.get().is_none() && codes.len() < self.entries.len() / 4 {
+        let few = codes.len() < self.entries.len() / 4 && indices.is_sorted_by(|a, b| a < b);
+        if self.array.get().is_none() && few {
             self.check(&codes)?;
+            check_raw(codes.iter().map(|&code| self.entries.length(code as usize)))?;
             let (offsets, bytes) = self.entries.gather(&codes)?;
             return bytes_array(kind, offsets, bytes, nulls);
         }
@@ -116,6 +118,10 @@ impl Dictionary {
                 }
             }
         };
+        if !kind.is_view() {
+            // Other layouts copy the string of every row.
+            check_raw(codes.iter().map(|&code| self.entries.length(code as usize)))?;
+        }
         Ok(arrow_select::take::take(entries, &UInt32Array::new(codes.into(), nulls), None)?)
     }
 

@@ -127,6 +127,11 @@ impl Kind {
         })
     }
 
+    /// Whether rows share the memory of equal strings.
+    pub(super) fn is_view(self) -> bool {
+        matches!(self, Self::Text(Layout::View) | Self::Binary(Layout::View))
+    }
+
     /// The bytes of one value in Arrow's memory, views instead of text.
     pub(super) fn value_bytes(self) -> usize {
         match self {

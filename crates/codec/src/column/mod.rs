@@ -21,6 +21,7 @@ mod constant;
 mod cursor;
 mod dictionary;
 mod encoder;
+mod filter;
 mod kind;
 mod nested;
 mod packed;

@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use arrow_buffer::Buffer;
 
-use super::CompareOp;
 use super::bits::VECTOR;
 use super::cursor::Cursor;
 use super::packed::Interval;
 use super::plain::{PlainStrings, signed};
 use super::symbols::{SymbolStrings, SymbolTables};
+use super::{CHUNK_RAW_BYTES_MAX, CompareOp};
 use crate::{Error, Result};
 
 /// Strings that can be read one by one.
@@ -61,6 +61,14 @@ impl Strings {
         match self {
             Self::Plain(strings) => strings.get(index).map(f),
             Self::Symbols(strings) => strings.with(index, f),
+        }
+    }
+
+    /// The length of the string at `index`.
+    pub(super) fn length(&self, index: usize) -> Result<usize> {
+        match self {
+            Self::Plain(strings) => strings.get(index).map(<[u8]>::len),
+            Self::Symbols(strings) => strings.length(index),
         }
     }
 
@@ -135,5 +143,17 @@ impl Strings {
             words[index / 64] |= u64::from(holds) << (index % 64);
         }
         Ok(words)
+    }
+}
+
+/// Checks that strings of these lengths are no more than a chunk's.
+pub(super) fn check_raw(mut lengths: impl Iterator<Item = Result<usize>>) -> Result<()> {
+    let raw =
+        lengths.try_fold(0_usize, |sum, length| Ok::<_, Error>(sum.saturating_add(length?)))?;
+    match raw > CHUNK_RAW_BYTES_MAX {
+        true => Err(Error::corrupt(format!(
+            "{raw} bytes of strings; a column chunk holds {CHUNK_RAW_BYTES_MAX}"
+        ))),
+        false => Ok(()),
     }
 }

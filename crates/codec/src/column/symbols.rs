@@ -300,6 +300,12 @@ impl SymbolStrings {
         self.lengths.test(vectors, interval)
     }
 
+    /// The length of the string at `index`.
+    pub(super) fn length(&self, index: usize) -> Result<usize> {
+        let length = self.lengths.get(index);
+        usize::try_from(length).map_err(|_| Error::corrupt(format!("a string of {length} bytes")))
+    }
+
     fn codes_of(&self, range: Range<usize>) -> Result<&[u8]> {
         let (start, end) = bounds(&self.ends, range)?;
         self.codes.get(start..end).ok_or_else(|| out_of_range(start, end, self.codes.len()))
@@ -397,7 +403,7 @@ impl SymbolTrainer {
             self.pause -= 1;
             return Ok(None);
         }
-        if let Some(compressed) = self.try_current(values, raw) {
+        if let Some(compressed) = self.try_current(values) {
             let ratio = compressed.ratio(raw);
             if ratio <= WORTH && (ratio <= self.ratio * WORN || tables.len() >= SYMBOL_TABLES_MAX) {
                 return Ok(Some(compressed));
@@ -410,7 +416,7 @@ impl SymbolTrainer {
         let compressor = Compressor::train(&values.to_vec());
         let bytes = table_bytes(&compressor);
         self.current = Some((XxHash3_64::oneshot(&bytes), compressor));
-        match self.try_current(values, raw) {
+        match self.try_current(values) {
             Some(compressed) if compressed.ratio(raw) <= WORTH => {
                 self.ratio = compressed.ratio(raw);
                 tables.insert(&bytes)?;
@@ -424,7 +430,7 @@ impl SymbolTrainer {
         }
     }
 
-    fn try_current(&mut self, values: &[&[u8]], raw: usize) -> Option<Compressed> {
+    fn try_current(&mut self, values: &[&[u8]]) -> Option<Compressed> {
         const LANES: usize = Compressor::DEFAULT_BULK_LANES;
         let (table, compressor) = self.current.as_ref()?;
         let mut codes = std::mem::take(&mut self.spare);

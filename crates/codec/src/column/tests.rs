@@ -919,6 +919,39 @@ fn intervals_of_floats_hold_what_either_order_holds() {
 }
 
 #[test]
+fn long_strings_are_taken_more_often_than_a_chunk_could_hold_them() {
+    let long = "long".repeat(1 << 18);
+    let values: Vec<String> = (0..40)
+        .map(|row| if row % 10 == 0 { format!("{long}{row}") } else { format!("{row}") })
+        .collect();
+    for repeats in [1, 10] {
+        // As plain strings, and as a dictionary.
+        let values = values.iter().flat_map(|value| {
+            std::iter::repeat_n(value, if value.len() > 9 { 1 } else { repeats })
+        });
+        let array: ArrayRef = Arc::new(StringViewArray::from_iter_values(values));
+        let (_, chunk) = round_trip(&array);
+        let longest =
+            (0..array.len()).max_by_key(|&row| array.as_string_view().value(row).len()).unwrap();
+        let taken = chunk.take(&[longest as u32; 9]).unwrap();
+        assert_eq!(taken.as_string_view().value(8).len(), long.len() + 2);
+        let many = chunk.take(&vec![longest as u32; 500]).unwrap();
+        assert_eq!(many.len(), 500);
+    }
+}
+
+#[test]
+fn damaged_constants_do_not_grow_beyond_a_chunk() {
+    // A megabyte once is a valid constant; two hundred times, copied, it is not.
+    let once: ArrayRef = Arc::new(arrow_array::StringArray::from(vec!["m".repeat(1 << 20)]));
+    let (_, mut bytes, tables) = encode(&once);
+    bytes[4..8].copy_from_slice(&200_u32.to_le_bytes());
+    let chunk = ColumnChunk::open(Buffer::from_vec(bytes), &DataType::Utf8, 200, &tables).unwrap();
+    assert_eq!(chunk.decode(0..200).unwrap_err().kind(), crate::ErrorKind::Corrupt);
+    assert_eq!(chunk.decode(0..20).unwrap().len(), 20);
+}
+
+#[test]
 fn arrays_of_another_type_and_too_many_rows_are_refused() {
     let mut encoder = ColumnEncoder::new(DataType::Int64);
     let mut out = vec![1, 2, 3];
