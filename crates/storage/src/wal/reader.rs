@@ -334,6 +334,14 @@ impl Replay<'_> {
                     reached.offset,
                     format_args!("{damage}, and the log was synced up to {promised}"),
                 ),
+                // Its header was synced before anything in it was promised.
+                None if promised.segment > reached.segment => Error::corrupt(
+                    &segment_path(self.dir, promised.segment),
+                    0,
+                    format_args!(
+                        "segment is missing or empty, the log was synced up to {promised}"
+                    ),
+                ),
                 None => Error::corrupt(
                     &path,
                     reached.offset,
