@@ -3,7 +3,7 @@
 //! Rows are collected until the budget is used up, sorted, freed of equal keys, checked against the
 //! rows that exist, and written as a *run*: files of level 0's format whose numbers are all 0. If
 //! the load came in key order the runs follow one another and are the result. If not, they are
-//! merged into it.
+//! merged into it, in as many passes as the memory asks for.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -23,8 +23,8 @@ use crate::state::{Context, TreeState};
 use crate::version::{FileMeta, LiveFile, SweepQueue, VersionSet};
 use crate::{Error, OpKind, Result, SeqNo};
 
-/// Encoded data that reading the runs back holds in memory.
-const MERGE_CACHE_BYTES: u64 = 32 << 20;
+/// Encoded data that reading the runs back holds in memory, at most.
+const MERGE_CACHE_BYTES_MAX: u64 = 32 << 20;
 
 /// See the module.
 pub(super) struct Runs {
@@ -46,6 +46,16 @@ pub(super) struct Runs {
 struct Chunk {
     keys: KeyBuffer,
     columns: Vec<ArrayRef>,
+}
+
+/// Merging fewer runs at once would read everything too often, whatever the memory.
+const FAN_IN_MIN: usize = 4;
+
+/// Merging more at once spares no pass that counts.
+const FAN_IN_MAX: usize = 256;
+
+fn merge_cache_bytes(context: &Context) -> u64 {
+    MERGE_CACHE_BYTES_MAX.min(context.options.memory_bytes as u64 / 4)
 }
 
 /// Where a row stands among the chunks, with the beginning of its key.
@@ -113,7 +123,7 @@ impl Runs {
             self.write_run(versions)?;
         }
         self.bytes += keys.byte_len() + 24 * rows;
-        self.bytes += columns.iter().map(|column| array_bytes(column)).sum::<usize>();
+        self.bytes += columns.iter().map(array_bytes).sum::<usize>();
         self.chunks.push(Chunk { keys, columns });
         if self.bytes > self.bytes_max { self.write_run(versions) } else { Ok(()) }
     }
@@ -124,10 +134,8 @@ impl Runs {
         let mut in_order: Vec<&FileMeta> = self.runs.iter().flatten().collect();
         in_order.sort_by(|a, b| a.smallest.cmp(&b.smallest));
         if in_order.windows(2).any(|pair| pair[0].largest >= pair[1].smallest) {
-            let merged = self.merge(versions)?;
-            self.remove_files();
-            self.runs = vec![merged.clone()];
-            return Ok(merged);
+            self.merge_all(versions)?;
+            return Ok(self.runs.iter().flatten().cloned().collect());
         }
         Ok(in_order.into_iter().cloned().collect())
     }
@@ -216,9 +224,39 @@ impl Runs {
         Ok(places.iter().zip(exists).filter(|(_, exists)| !exists).map(|(at, _)| *at).collect())
     }
 
-    /// All runs as one.
-    fn merge(&mut self, versions: &VersionSet) -> Result<Vec<FileMeta>> {
-        let cache = Arc::new(BlockCache::new(MERGE_CACHE_BYTES));
+    /// Makes one run of all, in passes over no more at once than there is memory for.
+    fn merge_all(&mut self, versions: &VersionSet) -> Result<()> {
+        let mut at = 0;
+        while self.runs.len() > 1 {
+            if at + 1 >= self.runs.len() {
+                at = 0;
+            }
+            // Neighbours only: which of equal keys came first stays known.
+            let end = self.runs.len().min(at + self.fan_in());
+            let (merged, dropped) = self.merge(&self.runs[at..end], versions)?;
+            if self.duplicates == OnDuplicate::Keep {
+                self.kept += dropped;
+            }
+            let inputs: Vec<_> = self.runs.splice(at..end, [merged]).collect();
+            for meta in inputs.iter().flatten() {
+                remove_file(&self.context, meta.id);
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// Runs that are merged at once: a row group of each is in memory, encoded and decoded.
+    fn fan_in(&self) -> usize {
+        let group_bytes = |meta: &FileMeta| meta.size / u64::from(meta.groups.max(1));
+        let group_bytes = self.runs.iter().flatten().map(group_bytes).max().unwrap_or(0);
+        let fits = self.context.options.memory_bytes as u64 / 2 / (2 * group_bytes).max(1);
+        usize::try_from(fits).unwrap_or(FAN_IN_MAX).clamp(FAN_IN_MIN, FAN_IN_MAX)
+    }
+
+    /// `runs` as one, and how many rows were dropped because an equal key stays.
+    fn merge(&self, runs: &[Vec<FileMeta>], versions: &VersionSet) -> Result<(Vec<FileMeta>, u64)> {
+        let cache = Arc::new(BlockCache::new(merge_cache_bytes(&self.context)));
         let rows_max = self.context.options.group_rows.max(1);
         let source_context = SourceContext {
             schemas: self.schemas.clone(),
@@ -230,7 +268,7 @@ impl Runs {
             counters: Arc::default(),
         };
         let mut sources = Vec::new();
-        for run in &self.runs {
+        for run in runs {
             let mut pieces = VecDeque::new();
             for meta in run {
                 pieces.extend(open_groups(&self.context, &self.schemas, meta, &cache)?);
@@ -242,7 +280,7 @@ impl Runs {
             sources.reverse();
         }
         let is_error = self.duplicates == OnDuplicate::Error;
-        let rows_in: u64 = self.runs.iter().flatten().map(|meta| meta.rows).sum();
+        let rows_in: u64 = runs.iter().flatten().map(|meta| meta.rows).sum();
         let mut merge = Merge::new(sources, FirstOfKey { keeps_all: is_error }, false, rows_max);
         let mut files = Files::new(&self.context, &self.schemas, versions);
         let (mut last_key, mut rows_out) = (None::<Vec<u8>>, 0);
@@ -261,10 +299,7 @@ impl Runs {
             rows_out += merged.rows as u64;
             files.append(&merged.entries)?;
         }
-        if self.duplicates == OnDuplicate::Keep {
-            self.kept += rows_in - rows_out;
-        }
-        files.finish()
+        Ok((files.finish()?, rows_in - rows_out))
     }
 }
 
