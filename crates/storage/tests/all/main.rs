@@ -1,11 +1,19 @@
-//! The engine through its public doors, without DataFusion: against a model, through power cuts,
-//! through `kill -9`.
+//! The engine through its public doors, without DataFusion: against a model, through power cuts and
+//! `kill -9`, over damaged bytes, failing calls and full disks, and by what its counters say.
 
 #![allow(unreachable_pub, reason = "a test binary")]
+#![allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
 #![allow(clippy::disallowed_methods, reason = "tests stand outside the engine")]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers throughout")]
 
+mod bulk;
+mod corrupt;
+mod counters;
+mod full;
+mod io;
 mod kill;
 mod model;
+mod open;
 mod power;
 mod support;
+mod told;

@@ -11,7 +11,8 @@ use arrow_schema::DataType;
 use silt_codec::{KeyOrder, TreeColumn, TreeSchema, Value, ValueRef};
 use silt_storage::vfs::{Env, ManualClock, SeededRandom, Vfs};
 use silt_storage::{
-    Engine, KeyRange, Options, ReadCounters, ScanRequest, SeqNo, Snapshot, Tree, TreeId, WriteBatch,
+    BulkOutcome, Engine, KeyRange, OnDuplicate, Options, ReadCounters, ScanRequest, SeqNo,
+    Snapshot, Tree, TreeDescription, TreeId, WriteBatch,
 };
 
 /// A key: (a ascending, b descending).
@@ -166,6 +167,29 @@ pub fn batch(engine: &Engine, changes: &[Change]) -> WriteBatch {
         }
     }
     batch
+}
+
+/// Rows that say their own number in every column.
+pub fn numbered(numbers: impl IntoIterator<Item = i64>) -> Vec<(Key, Row)> {
+    let row = |n| ((n, "k".to_owned()), (Some(10 * n), format!("row {n:07}")));
+    numbers.into_iter().map(row).collect()
+}
+
+/// Loads `rows` in bulk, beside the changes of `with`; they replace what is there.
+pub fn load(
+    engine: &Engine,
+    tree: u32,
+    rows: &[(Key, Row)],
+    with: WriteBatch,
+) -> silt_storage::Result<BulkOutcome> {
+    let mut load = engine.bulk_load(TreeId(tree), OnDuplicate::Replace)?;
+    load.push(columns(rows))?;
+    load.finish(with)
+}
+
+/// One tree's memtables and files.
+pub fn shape(engine: &Engine, tree: u32) -> TreeDescription {
+    engine.describe().trees.into_iter().find(|found| found.id == TreeId(tree)).unwrap()
 }
 
 /// A source of choices that prints nothing itself: tests print the seed it began with.
