@@ -28,7 +28,7 @@ fn load(
     mode: AppendMode,
 ) -> u64 {
     let reader = silt_ingest::open(Source::Path(file.to_owned()), options).unwrap();
-    let schema = reader.schema();
+    let schema = std::sync::Arc::clone(reader.schema());
     let target = IngestTarget {
         table: table.to_owned(),
         key: key.iter().map(|&column| column.to_owned()).collect(),

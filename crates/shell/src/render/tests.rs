@@ -86,7 +86,7 @@ fn a_box_is_no_wider_than_the_terminal() {
 #[test]
 fn a_long_result_streams_and_loses_nothing_in_a_pipe() {
     let texts = (0..2_000).map(|row| if row < 1_500 { "x".to_owned() } else { "y".repeat(40) });
-    let batch = batch(vec![("t", Arc::new(texts.collect::<StringArray>()) as ArrayRef)]);
+    let batch = batch(vec![("t", Arc::new(StringArray::from_iter_values(texts)) as ArrayRef)]);
     let text = shown(Mode::Box, PIPE, std::slice::from_ref(&batch));
     assert_eq!(text.matches(&"y".repeat(40)).count(), 500);
     let text = shown(Mode::Box, terminal(80), &[batch]);

@@ -214,7 +214,7 @@ fn damage_before_the_manifests_promise_is_corruption() {
     append_synced(&mut writer);
     let promise = writer.promise();
     flip(&vfs, 1, HEADER + 8);
-    assert_eq!(replayed(&vfs, start()).unwrap().0, [], "nothing in the log promises it");
+    assert_eq!(replayed(&vfs, start()).unwrap().0, [0_u64; 0], "nothing in the log promises it");
     refused(&vfs, ReplayStart { promise, ..start() });
     vfs.damage(&path(1), |bytes| bytes.truncate(SEGMENT_HEADER_BYTES)).unwrap();
     let message = refused(&vfs, ReplayStart { promise, ..start() });
@@ -296,7 +296,7 @@ fn record_at_wrong_offset_or_segment_is_refused() {
             bytes.copy_within(first..second, SEGMENT_HEADER_BYTES);
         })
         .unwrap();
-    assert_eq!(numbers(&moved, UUID).unwrap(), [], "the second record in the first one's place");
+    assert_eq!(numbers(&moved, UUID).unwrap(), [0_u64; 0], "the second record in the first one's place");
 
     // The second segment holds the first one's bytes behind a header of its own.
     writer.rotate().unwrap();
