@@ -80,7 +80,8 @@ fn in_memory(tables: &[Table]) -> SessionContext {
 fn query(number: i32) -> String {
     let text = QueryAndAnswer::new(number, 1.0).unwrap().query().to_owned();
     if number != 15 {
-        return text;
+        // DataFusion plans no interval with a precision.
+        return text.replace("day (3)", "day");
     }
     "with revenue0 (supplier_no, total_revenue) as (
         select l_suppkey, sum(l_extendedprice * (1 - l_discount)) from lineitem
