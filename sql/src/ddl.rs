@@ -5,6 +5,8 @@
 
 mod create;
 
+use std::sync::Arc;
+
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::sql::sqlparser::ast::{
     ObjectName, ObjectType, SchemaName, Statement, Truncate, TruncateIdentityOption,
@@ -139,7 +141,7 @@ impl Ddl {
     /// Makes the change.
     pub(crate) fn apply(
         self,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         snapshot: Snapshot,
         catalog_seq: u64,
     ) -> Result<StatementResult> {

@@ -93,6 +93,8 @@ pub(crate) fn by_tokens(tokens: &[TokenWithSpan]) -> Result<()> {
         "EXPLAIN" | "DESCRIBE" | "DESC" if word(1) == "CREATE" => {
             return refused("EXPLAIN of a statement other than a query or a change of rows");
         }
+        // The parser takes LIKE for the name of a column.
+        "CREATE" if tokens.windows(2).any(is_like_in_parens) => return refused("CREATE TABLE LIKE"),
         first @ ("CREATE" | "DROP") => {
             let kind = words[1..].iter().find(|word| !MODIFIERS.contains(&word.as_str()));
             match kind.map_or("", String::as_str) {
@@ -123,6 +125,11 @@ fn as_of(tokens: &[TokenWithSpan]) -> Result<()> {
         return Err(Error::unsupported(what).at(position(pair[0].span.start)));
     }
     Ok(())
+}
+
+/// `(LIKE`, before any query.
+fn is_like_in_parens(pair: &[TokenWithSpan]) -> bool {
+    pair[0].token == Token::LParen && unquoted_word(&pair[1]) == "LIKE"
 }
 
 fn unquoted_word(token: &TokenWithSpan) -> String {

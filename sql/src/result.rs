@@ -11,7 +11,7 @@ use futures::Stream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::Result;
+use crate::{Error, ErrorKind, Result, Shared};
 
 /// The outcome of one statement.
 #[derive(Debug)]
@@ -36,26 +36,31 @@ pub enum StatementResult {
 /// and a `Stream`.
 #[derive(Debug)]
 pub struct RowStream {
-    batches: mpsc::Receiver<Result<RecordBatch>>,
+    /// `Ok(None)` is the end: a channel that closes without it was cut off.
+    batches: mpsc::Receiver<Result<Option<RecordBatch>>>,
+    ended: bool,
     task: Option<AbortHandle>,
+    /// Keeps the threads that compute the rows.
+    _shared: Option<Arc<Shared>>,
 }
 
 impl RowStream {
     pub(crate) fn new(
-        batches: mpsc::Receiver<Result<RecordBatch>>,
-        task: Option<AbortHandle>,
+        shared: Arc<Shared>,
+        batches: mpsc::Receiver<Result<Option<RecordBatch>>>,
+        task: AbortHandle,
     ) -> Self {
-        Self { batches, task }
+        Self { batches, ended: false, task: Some(task), _shared: Some(shared) }
     }
 
     /// Rows that are there already.
     pub(crate) fn ready(batches: Vec<RecordBatch>) -> Self {
-        let (sender, receiver) = mpsc::channel(batches.len().max(1));
-        for batch in batches {
+        let (sender, receiver) = mpsc::channel(batches.len() + 1);
+        for batch in batches.into_iter().map(Some).chain([None]) {
             // The channel has room for all of them and its receiver lives: this cannot fail.
             drop(sender.try_send(Ok(batch)));
         }
-        Self::new(receiver, None)
+        Self { batches: receiver, ended: false, task: None, _shared: None }
     }
 }
 
@@ -63,7 +68,7 @@ impl Iterator for RowStream {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        wait(self.batches.recv())
+        wait(futures::StreamExt::next(self))
     }
 }
 
@@ -71,7 +76,20 @@ impl Stream for RowStream {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.batches.poll_recv(context)
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let Poll::Ready(next) = self.batches.poll_recv(context) else { return Poll::Pending };
+        let next = match next {
+            Some(Ok(Some(batch))) => return Poll::Ready(Some(Ok(batch))),
+            Some(Ok(None)) => None,
+            Some(Err(error)) => Some(Err(error)),
+            None => {
+                Some(Err(Error::new(ErrorKind::Interrupted, "the statement was cancelled")))
+            }
+        };
+        self.ended = true;
+        Poll::Ready(next)
     }
 }
 

@@ -163,23 +163,25 @@ impl Shared {
 
     /// Reads a stream on the runtime's threads. A panic while it runs ends it with an error, never
     /// with what looks like its end.
-    pub(crate) fn read(&self, mut stream: SendableRecordBatchStream) -> Result<RowStream> {
+    pub(crate) fn read(
+        self: &Arc<Self>,
+        mut stream: SendableRecordBatchStream,
+    ) -> Result<RowStream> {
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
         let task = async move {
             loop {
                 let next = match AssertUnwindSafe(stream.next()).catch_unwind().await {
-                    Ok(None) => return,
-                    Ok(Some(batch)) => batch.map_err(Error::from),
+                    Ok(batch) => batch.transpose().map_err(Error::from),
                     Err(panic) => Err(panicked(&*panic)),
                 };
-                let failed = next.is_err();
-                if sender.send(next).await.is_err() || failed {
+                let last = !matches!(next, Ok(Some(_)));
+                if sender.send(next).await.is_err() || last {
                     return;
                 }
             }
         };
         let task = self.runtime()?.spawn(task);
-        Ok(RowStream::new(receiver, Some(task.abort_handle())))
+        Ok(RowStream::new(Arc::clone(self), receiver, task.abort_handle()))
     }
 
     fn runtime(&self) -> Result<&Runtime> {

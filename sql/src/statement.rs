@@ -200,7 +200,7 @@ fn name_of(statement: &Statement) -> String {
 
 impl Planned {
     /// Whether it changes something, so that a conflict may be tried again.
-    pub(crate) fn run(self, shared: &Shared, binding: &Binding) -> Result<StatementResult> {
+    pub(crate) fn run(self, shared: &Arc<Shared>, binding: &Binding) -> Result<StatementResult> {
         let (snapshot, catalog_seq) = (binding.snapshot.clone(), binding.names.seq());
         match self {
             Self::Query(stream) => {

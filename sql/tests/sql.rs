@@ -5,9 +5,12 @@ mod sql {
 
     mod ddl;
     mod delete;
+    mod durable;
     mod errors;
     mod insert;
+    mod many;
     mod query;
     mod refused;
+    mod types;
     mod update;
 }

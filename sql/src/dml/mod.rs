@@ -56,7 +56,7 @@ impl Write {
     /// Reads the source to its end and commits the change.
     pub(crate) fn apply(
         self,
-        shared: &Shared,
+        shared: &Arc<Shared>,
         snapshot: Snapshot,
         catalog_seq: u64,
     ) -> Result<StatementResult> {

@@ -58,7 +58,7 @@ fn unknown_names_have_a_place_and_a_suggestion() {
 #[test]
 fn syntax_errors_have_a_place() {
     let mut db = db();
-    let error = db.error("SELECT 1;\nSELECT FROM WHERE");
+    let error = db.error("SELECT 1;\nSELECT * FROM t WHERE");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(error.position().map(|position| position.line), Some(2));
     let error = db.error("SELECT 'abc");
