@@ -136,7 +136,13 @@ pub(crate) fn quoted(name: &str) -> String {
             format!("\"{}\"", part.replace('"', "\"\""))
         }
     };
-    name.split('.').map(quote).collect::<Vec<_>>().join(".")
+    // A dot between quotes belongs to the name.
+    let mut in_quotes = false;
+    let parts = name.split(|c: char| {
+        in_quotes ^= c == '"';
+        c == '.' && !in_quotes
+    });
+    parts.map(quote).collect::<Vec<_>>().join(".")
 }
 
 /// Runs the statements of a file.
