@@ -6,6 +6,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::disallowed_methods, reason = "a bench")]
 
 mod data;
+#[allow(dead_code, reason = "files want more of it than chunks")]
 mod parquet_peer;
 
 use arrow_buffer::Buffer;

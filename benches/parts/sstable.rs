@@ -73,8 +73,8 @@ fn measure(table: &Table) {
         engine.describe().trees.iter().flat_map(|tree| &tree.levels).map(|level| level.bytes).sum();
     let all: Vec<usize> = (0..columns).collect();
     assert_eq!(scan(&tree, &engine, all.clone()), rows);
-    let scan_s = median(RUNS, || drop(scan(&tree, &engine, all.clone())));
-    let one_s = median(RUNS, || drop(scan(&tree, &engine, vec![table.key])));
+    let scan_s = median(RUNS, || assert_eq!(scan(&tree, &engine, all.clone()), rows));
+    let one_s = median(RUNS, || assert_eq!(scan(&tree, &engine, vec![table.key]), rows));
     println!(
         "silt: {:.1} MB with filters and index; bulk load {:.2} Mrow/s; scan of all columns {:.1} Mrow/s, of one {:.0}",
         size as f64 / 1e6,

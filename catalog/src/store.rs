@@ -204,13 +204,16 @@ pub(crate) fn load(tree: &Tree, snapshot: &Snapshot) -> Result<CatalogSnapshot> 
     loader.finish(snapshot)
 }
 
+/// A column, and its place in the key and whether it descends there.
+type PlacedColumn = (ColumnDef, Option<(u32, bool)>);
+
 /// Collects rows in any order; joins them at the end.
 #[derive(Default)]
 struct Loader {
     next_id: u32,
     namespaces: BTreeMap<NamespaceId, String>,
     tables: BTreeMap<TableId, (NamespaceId, TableDef)>,
-    columns: BTreeMap<(TableId, u32), (ColumnDef, Option<(u32, bool)>)>,
+    columns: BTreeMap<(TableId, u32), PlacedColumn>,
 }
 
 /// One row of a batch, by column.

@@ -18,24 +18,24 @@ use datafusion::sql::sqlparser::ast::{
 use crate::{Error, ErrorKind, Result};
 
 /// Terms of one chain of AND, OR, + or ||.
-pub const CHAIN_TERMS_MAX: usize = 50_000;
+pub(crate) const CHAIN_TERMS_MAX: usize = 50_000;
 /// Levels of an expression, once its chains are balanced.
-pub const EXPRESSION_DEPTH_MAX: usize = 500;
+pub(crate) const EXPRESSION_DEPTH_MAX: usize = 500;
 /// Queries joined by UNION, INTERSECT and EXCEPT.
-pub const COMPOUND_QUERIES_MAX: usize = 1_000;
+pub(crate) const COMPOUND_QUERIES_MAX: usize = 1_000;
 /// Sums of up to this many terms are added in the order they are written.
-pub const SUM_TERMS_KEPT: usize = 64;
+pub(crate) const SUM_TERMS_KEPT: usize = 64;
 /// Statements of more tokens than this are planned, run and dropped on a thread with
 /// [`BIG_STACK_BYTES`].
-pub const LONG_STATEMENT_TOKENS: usize = 1_000;
+pub(crate) const LONG_STATEMENT_TOKENS: usize = 1_000;
 /// The stack for long statements.
-pub const BIG_STACK_BYTES: usize = 64 << 20;
+pub(crate) const BIG_STACK_BYTES: usize = 64 << 20;
 
 /// Balances the chains of `statement` and refuses shapes beyond the limits above.
 ///
 /// # Errors
 /// `ResourcesExhausted`, naming the limit; `statement` is then no longer what it was.
-pub fn check(statement: &mut Statement) -> Result<()> {
+pub(crate) fn check(statement: &mut Statement) -> Result<()> {
     match statement.visit(&mut Guard) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),

@@ -94,7 +94,9 @@ pub(crate) fn by_tokens(tokens: &[TokenWithSpan]) -> Result<()> {
             return refused("EXPLAIN of a statement other than a query or a change of rows");
         }
         // The parser takes LIKE for the name of a column.
-        "CREATE" if tokens.windows(2).any(is_like_in_parens) => return refused("CREATE TABLE LIKE"),
+        "CREATE" if tokens.windows(2).any(is_like_in_parens) => {
+            return refused("CREATE TABLE LIKE");
+        }
         first @ ("CREATE" | "DROP") => {
             let kind = words[1..].iter().find(|word| !MODIFIERS.contains(&word.as_str()));
             match kind.map_or("", String::as_str) {

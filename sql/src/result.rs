@@ -84,9 +84,7 @@ impl Stream for RowStream {
             Some(Ok(Some(batch))) => return Poll::Ready(Some(Ok(batch))),
             Some(Ok(None)) => None,
             Some(Err(error)) => Some(Err(error)),
-            None => {
-                Some(Err(Error::new(ErrorKind::Interrupted, "the statement was cancelled")))
-            }
+            None => Some(Err(Error::new(ErrorKind::Interrupted, "the statement was cancelled"))),
         };
         self.ended = true;
         Poll::Ready(next)

@@ -1,5 +1,7 @@
 //! Statements from text to rows, over the real engine on a disk in memory.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, unreachable_pub, reason = "tests")]
+
 mod sql {
     pub mod harness;
 

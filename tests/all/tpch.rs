@@ -123,8 +123,9 @@ fn same_cell(ours: &str, wanted: &str) -> bool {
     }
     match (ours.parse::<f64>(), wanted.parse::<f64>()) {
         (Ok(a), Ok(b)) => {
-            let digits = wanted.split_once('.').map_or(0, |(_, decimals)| decimals.len() as i32);
-            (a - b).abs() <= 10_f64.powi(-digits) * 1.01 || (a - b).abs() <= b.abs() * 1e-9
+            let digits = wanted.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+            let last_digit = (0..digits).fold(1.0, |unit, _| unit / 10.0);
+            (a - b).abs() <= last_digit * 1.01 || (a - b).abs() <= b.abs() * 1e-9
         }
         _ => false,
     }

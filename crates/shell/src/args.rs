@@ -46,7 +46,7 @@ pub(crate) enum Command {
     /// Make a database of a real graph and a million events, and show what it does
     Demo(DemoArguments),
     /// Load files into a table: CSV, TSV, JSON, Parquet, Arrow, RDF; plain, gzip or Zstandard
-    Ingest(IngestArguments),
+    Ingest(Box<IngestArguments>),
     /// Show what a database is made of
     Inspect(InspectArguments),
 }
@@ -67,6 +67,28 @@ pub(crate) struct DemoArguments {
 pub(crate) struct InspectArguments {
     /// The database's folder
     pub(crate) db: PathBuf,
+    /// What is looked at; all but the levels are read without opening the database
+    #[arg(value_enum, default_value_t)]
+    pub(crate) subject: Subject,
+    /// The file's number, for `file`
+    #[arg(required_if_eq("subject", "file"))]
+    pub(crate) id: Option<u64>,
+}
+
+/// What `silt inspect` looks at.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+pub(crate) enum Subject {
+    /// The levels of every table, the log, and what was done
+    #[default]
+    Levels,
+    /// The files that the manifest names
+    Files,
+    /// One file's footer and row groups
+    File,
+    /// The log, a line a record
+    Wal,
+    /// The manifest, edit by edit
+    Manifest,
 }
 
 /// `silt ingest`.

@@ -125,11 +125,14 @@ pub(crate) trait Names {
     fn columns(&self, table: &str) -> Vec<String>;
 }
 
+/// The tables, and the columns of those that were asked for.
+type Known = (Vec<String>, BTreeMap<String, Vec<String>>);
+
 /// The names of an open database; columns are remembered as long as the tables stay the same.
 pub(crate) struct DatabaseNames {
     db: Database,
     connection: Connection,
-    known: RefCell<(Vec<String>, BTreeMap<String, Vec<String>>)>,
+    known: RefCell<Known>,
 }
 
 impl DatabaseNames {

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use siltdb::{Database, Error, ErrorKind};
 
-use args::{Arguments, Command, DemoArguments, IngestArguments, Script};
+use args::{Arguments, Command, DemoArguments, IngestArguments, InspectArguments, Script, Subject};
 use output::Output;
 use shell::{Shell, Stop};
 
@@ -38,9 +38,7 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         Some(Command::Demo(demo)) => run_demo(demo),
         Some(Command::Ingest(ingest)) => run_ingest(ingest),
-        Some(Command::Inspect(inspect)) => {
-            open(Some(&inspect.db), false).and_then(|db| print(&inspect::levels(&db)))
-        }
+        Some(Command::Inspect(inspect)) => run_inspect(inspect),
         None => run_shell(&arguments, &scripts),
     };
     ExitCode::from(result.err().unwrap_or(0))
@@ -116,6 +114,26 @@ fn run_ingest(ingest: &IngestArguments) -> Ending {
     drop(connection);
     let printed = loaded.map_err(|error| say(&error, EXIT_FAILED)).and_then(|text| print(&text));
     printed.and(db.close().map_err(|error| say(&error, EXIT_FAILED)))
+}
+
+fn run_inspect(arguments: &InspectArguments) -> Ending {
+    let db = arguments.db.as_path();
+    let text = match arguments.subject {
+        Subject::Levels => {
+            return open(Some(db), false).and_then(|db| print(&inspect::levels(&db)));
+        }
+        Subject::Files => inspect::files(db),
+        Subject::File => inspect::file(db, arguments.id.unwrap_or_default()),
+        Subject::Manifest => inspect::manifest(db),
+        Subject::Wal => {
+            let lines = inspect::wal(db).map_err(|error| say(&error, EXIT_CANNOT_OPEN))?;
+            for line in lines {
+                print(&format!("{}\n", line.map_err(|error| say(&error, EXIT_FAILED))?))?;
+            }
+            return Ok(());
+        }
+    };
+    print(&text.map_err(|error| say(&error, EXIT_CANNOT_OPEN))?)
 }
 
 fn run_demo(arguments: &DemoArguments) -> Ending {

@@ -37,7 +37,7 @@ pub(crate) fn run(shell: &mut Shell) -> Result<(), ReadlineError> {
         // There is none the first time.
         drop(editor.load_history(history));
     }
-    let result = loop {
+    loop {
         let text = match editor.readline(PROMPT) {
             Ok(text) => text,
             Err(ReadlineError::Interrupted) => continue,
@@ -56,8 +56,7 @@ pub(crate) fn run(shell: &mut Shell) -> Result<(), ReadlineError> {
             Ok(()) | Err(Stop::Failed | Stop::Interrupted) => {}
             Err(Stop::Quit | Stop::OutputGone) => break Ok(()),
         }
-    };
-    result
+    }
 }
 
 /// `$XDG_DATA_HOME/silt/history`, else `~/.local/share/silt/history`; its folder is made.

@@ -1,5 +1,9 @@
 //! The program as people and other programs run it: its output, its errors, its exit codes.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests may fail, and read files")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests may fail, and read files"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -77,7 +81,11 @@ fn rows_stay_from_one_run_to_the_next() {
 #[test]
 fn scripts_run_in_order_and_stop_at_the_first_error() {
     let (folder, _) = folder();
-    let script = write(folder.path(), "a.sql", "-- two\nselect 2 as two;\n\nselect *\n  from nothing;\nselect 3;");
+    let script = write(
+        folder.path(),
+        "a.sql",
+        "-- two\nselect 2 as two;\n\nselect *\n  from nothing;\nselect 3;",
+    );
     let output = run(&["--mode", "csv", "-c", "select 1 as one", "-f", &script, "-c", "select 4"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stdout(&output), "one\n1\ntwo\n2\n");
@@ -150,7 +158,10 @@ fn a_reader_that_goes_away_ends_it_quietly() {
 #[test]
 fn an_interrupted_run_ends_with_130() {
     let mut child = silt()
-        .args(["-c", "select count(*) from generate_series(1, 1000000) a, generate_series(1, 1000000) b"])
+        .args([
+            "-c",
+            "select count(*) from generate_series(1, 1000000) a, generate_series(1, 1000000) b",
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -165,7 +176,11 @@ fn an_interrupted_run_ends_with_130() {
 #[test]
 fn dot_commands_run_between_statements() {
     let (folder, db) = folder();
-    let inner = write(folder.path(), "inner.sql", "create table \"Mixed\" (a bigint primary key);\n.quit\n");
+    let inner = write(
+        folder.path(),
+        "inner.sql",
+        "create table \"Mixed\" (a bigint primary key);\n.quit\n",
+    );
     let script = format!(
         "create table t (id bigint primary key, name text);\n.tables\n.mode markdown\nselect\n.5 as half;\n\
          .schema t\n.read '{inner}'\nselect 'unreached';\n"
@@ -180,6 +195,10 @@ fn dot_commands_run_between_statements() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(stderr(&output), "error: there is no command .nonsense; .help lists them\n");
     assert!(good(&run(&["inspect", &db])).contains("tree"));
+    for subject in ["files", "wal", "manifest"] {
+        assert!(!good(&run(&["inspect", &db, subject])).is_empty(), "{subject}");
+    }
+    assert_eq!(run(&["inspect", &db, "file"]).status.code(), Some(2));
 }
 
 #[test]
@@ -216,7 +235,8 @@ fn a_file_is_ingested_into_a_new_table_and_then_into_the_same() {
     let output = run(&["ingest", &first, "--db", &db, "--into", "people"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("people"), "{}", stderr(&output));
-    let said = good(&run(&["ingest", &first, "--db", &db, "--into", "people", "--on-conflict", "keep"]));
+    let said =
+        good(&run(&["ingest", &first, "--db", &db, "--into", "people", "--on-conflict", "keep"]));
     assert!(said.starts_with("people: 0 rows written, 2 there already, in "), "{said}");
 }
 
@@ -229,7 +249,11 @@ fn a_malformed_line_leaves_the_table_as_it_was_or_is_written_aside() {
     }
     text.push_str("20000,x\n20001,1\n");
     let file = write(folder.path(), "a.csv", &text);
-    good(&run(&[&db, "-c", "create table t (id bigint primary key, n bigint); insert into t values (-1, 1)"]));
+    good(&run(&[
+        &db,
+        "-c",
+        "create table t (id bigint primary key, n bigint); insert into t values (-1, 1)",
+    ]));
     let output = run(&["ingest", &file, "--db", &db, "--into", "t"]);
     assert_eq!(output.status.code(), Some(1));
     let expected = format!("error: {file}, line 20002: column \"n\": \"x\" is not a BIGINT\n");
@@ -238,7 +262,8 @@ fn a_malformed_line_leaves_the_table_as_it_was_or_is_written_aside() {
     assert_eq!(count(), "n\n1\n");
 
     let rejects = folder.path().join("rejects.csv").display().to_string();
-    let skip = ["ingest", &file, "--db", &db, "--into", "t", "--on-error", "skip", "--rejects", &rejects];
+    let skip =
+        ["ingest", &file, "--db", &db, "--into", "t", "--on-error", "skip", "--rejects", &rejects];
     let said = good(&run(&skip));
     assert!(said.starts_with("t: 20,001 rows written, 1 malformed, in "), "{said}");
     assert_eq!(count(), "n\n20002\n");
@@ -274,7 +299,19 @@ fn flights_are_ingested_and_joined() {
     let (_folder, db) = folder();
     let ingest = |file: &str, table: &str, key: &str| {
         let file = data.join("openflights").join(file).display().to_string();
-        let load = ["ingest", &file, "--db", &db, "--into", table, "--key", key, "--no-header", "--null", "\\N"];
+        let load = [
+            "ingest",
+            &file,
+            "--db",
+            &db,
+            "--into",
+            table,
+            "--key",
+            key,
+            "--no-header",
+            "--null",
+            "\\N",
+        ];
         good(&run(&load))
     };
     assert!(ingest("airports.csv", "airports", "column1").starts_with("airports: 7,698 rows"));

@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 
 use crate::{OpKind, SeqNo, TreeId};
 
+/// Per key the new row, or none where it is deleted.
+type Operations = BTreeMap<Box<[u8]>, Option<Box<[u8]>>>;
+
+/// One operation with its allocations: key, kind, row.
+pub(crate) type Operation = (Box<[u8]>, OpKind, Box<[u8]>);
+
 /// A set of puts and deletes that become visible together or not at all.
 ///
 /// At most one operation per (tree, key): a later one replaces an earlier one.
 #[derive(Clone, Debug, Default)]
 pub struct WriteBatch {
-    ops: BTreeMap<TreeId, BTreeMap<Box<[u8]>, Option<Box<[u8]>>>>,
+    ops: BTreeMap<TreeId, Operations>,
     base: Option<SeqNo>,
     catalog_seq: Option<SeqNo>,
     ddl: Vec<TreeId>,
@@ -109,7 +115,7 @@ impl WriteBatch {
     /// The operations by tree and key ascending, handed over with their allocations.
     pub(crate) fn into_operations(
         self,
-    ) -> impl Iterator<Item = (TreeId, impl Iterator<Item = (Box<[u8]>, OpKind, Box<[u8]>)>)> {
+    ) -> impl Iterator<Item = (TreeId, impl Iterator<Item = Operation>)> {
         self.ops.into_iter().map(|(tree, ops)| {
             let ops = ops.into_iter().map(|(key, row)| match row {
                 Some(row) => (key, OpKind::Put, row),

@@ -7,7 +7,7 @@ use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan};
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
 use datafusion::sql::sqlparser::ast::{
     ColumnDef as ColumnTree, ColumnOption, CreateTable, DataType, Expr, OrderByExpr,
-    PrimaryKeyConstraint, Spanned, Statement, TableConstraint,
+    PrimaryKeyConstraint, Statement, TableConstraint,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;

@@ -308,7 +308,7 @@ impl Insertion<'_> {
         if let Some(bulk) = &mut self.bulk {
             return bulk.push(columns).map_err(|error| self.gate.explain(error));
         }
-        self.pending_bytes += columns.iter().map(|column| slice_bytes(column)).sum::<usize>();
+        self.pending_bytes += columns.iter().map(slice_bytes).sum::<usize>();
         self.pending.push(columns);
         let duplicates = match &self.on_conflict {
             OnConflict::Error => OnDuplicate::Error,

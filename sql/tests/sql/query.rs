@@ -52,7 +52,7 @@ fn a_prepared_query_sees_the_newest_rows_and_definition() {
     let mut db = table();
     let find = db.session.prepare("SELECT name FROM t WHERE id = ?").unwrap();
     assert_eq!(find.parameter_count(), 1);
-    let mut ask = |params: Vec<ScalarValue>| {
+    let ask = |params: Vec<ScalarValue>| {
         shown(lines(find.execute(&Params::positional(params)).unwrap()).unwrap(), "")
     };
     assert_eq!(ask(vec![5_i64.into()]), "n5");

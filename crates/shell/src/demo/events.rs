@@ -63,8 +63,9 @@ fn batch(rows: std::ops::Range<u64>) -> Result<RecordBatch> {
         ("tokens", ints(|row| random(row, 5) % 4_000)),
         (
             "ok",
-            Arc::new(BooleanArray::from_iter(rows().map(|row| Some(random(row, 6) % 50 != 0))))
-                as ArrayRef,
+            Arc::new(BooleanArray::from_iter(
+                rows().map(|row| Some(!random(row, 6).is_multiple_of(50))),
+            )) as ArrayRef,
         ),
     ])?)
 }

@@ -1,5 +1,7 @@
 //! The engine on disks that fail, fill up, or watch the order of things.
 
+#![allow(clippy::cast_possible_truncation, reason = "small numbers")]
+
 use std::collections::BTreeMap;
 
 use arrow_array::{ArrayRef, Int64Array, StringViewArray};

@@ -1,4 +1,7 @@
+#![allow(clippy::cast_possible_truncation, reason = "small numbers")]
+
 use std::path::PathBuf;
+
 use std::sync::Arc;
 use std::thread;
 

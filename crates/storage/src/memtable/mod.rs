@@ -59,6 +59,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 112;
 /// One tree's active or frozen memtable: the entries, and what flush and the log need to know.
 #[derive(Debug)]
 pub(crate) struct TreeMemtable {
+    #[expect(dead_code, reason = "Debug shows it")]
     id: u64,
     table: Box<dyn Memtable>,
     bytes: AtomicUsize,
@@ -101,11 +102,6 @@ impl TreeMemtable {
             min_micros: AtomicI64::new(i64::MAX),
             max_micros: AtomicI64::new(i64::MIN),
         }
-    }
-
-    /// Unique within the running engine.
-    pub(crate) fn id(&self) -> u64 {
-        self.id
     }
 
     /// Adds an entry. (key, seq, kind) must be new.
@@ -185,6 +181,7 @@ impl TreeMemtable {
     }
 
     /// The lowest number; `u64::MAX` while it is empty.
+    #[cfg(test)]
     pub(crate) fn min_seq(&self) -> SeqNo {
         self.min_seq.load(Ordering::Relaxed)
     }

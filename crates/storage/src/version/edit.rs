@@ -301,7 +301,7 @@ mod tests {
             deletes: 7,
             groups: 3,
             schema_version: 2,
-            one_version: id % 2 == 0,
+            one_version: id.is_multiple_of(2),
             file_seq,
             columns: vec![(4, zone)],
             commit_micros: (i64::MIN, i64::MAX),

@@ -94,14 +94,14 @@ impl FileSet {
         tree: TreeId,
         edit: &VersionEdit,
     ) -> Result<&'a mut TreeVersion, String> {
-        if !touched.contains_key(&tree) {
+        if let std::collections::btree_map::Entry::Vacant(vacant) = touched.entry(tree) {
             let is_new = edit.schemas.iter().any(|(registered, _)| *registered == tree);
             let version = match self.trees.get(&tree) {
                 Some(files) => TreeVersion::clone(&files.version),
                 None if is_new => TreeVersion::default(),
                 None => return Err(format!("there is no tree {tree}")),
             };
-            touched.insert(tree, version);
+            vacant.insert(version);
         }
         touched.get_mut(&tree).ok_or_else(|| format!("there is no tree {tree}"))
     }

@@ -296,7 +296,11 @@ fn record_at_wrong_offset_or_segment_is_refused() {
             bytes.copy_within(first..second, SEGMENT_HEADER_BYTES);
         })
         .unwrap();
-    assert_eq!(numbers(&moved, UUID).unwrap(), [0_u64; 0], "the second record in the first one's place");
+    assert_eq!(
+        numbers(&moved, UUID).unwrap(),
+        [0_u64; 0],
+        "the second record in the first one's place"
+    );
 
     // The second segment holds the first one's bytes behind a header of its own.
     writer.rotate().unwrap();

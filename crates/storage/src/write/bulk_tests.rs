@@ -1,3 +1,5 @@
+#![allow(clippy::cast_possible_truncation, reason = "small numbers")]
+
 use std::sync::Mutex;
 
 use arrow_array::{Int64Array, StringViewArray};

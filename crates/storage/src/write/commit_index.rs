@@ -115,11 +115,6 @@ impl CommitIndex {
         }
     }
 
-    /// Memory held.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// A write snapshot is about to be taken.
     pub(crate) fn begin_indexing(&mut self) {
         if !self.is_indexed {
@@ -335,7 +330,7 @@ mod tests {
         check(&index, &["k5"], 5).unwrap();
         assert!(check(&index, &["unseen"], 3).is_err(), "what was forgotten cannot be vouched for");
         index.prune(u64::MAX, 9);
-        assert_eq!((index.bytes(), index.last.len()), (0, 0));
+        assert_eq!((index.bytes, index.last.len()), (0, 0));
         check(&index, &["k5"], 9).unwrap();
     }
 
@@ -347,7 +342,7 @@ mod tests {
             index.insert(seq, keys(&[&format!("k{seq}")]), vec![]);
             index.prune(1, seq);
         }
-        assert!(index.bytes() <= 4096);
+        assert!(index.bytes <= 4096);
         assert_eq!(check(&index, &["other"], 1).unwrap_err().kind(), ErrorKind::Conflict);
         check(&index, &["other"], 99).unwrap();
     }

@@ -42,7 +42,7 @@ fn open(dir: &Path) -> (Engine, [u32; 2]) {
 /// What commit `n` does; every seventh is a bulk load into the first tree.
 fn commit(n: u64, trees: [u32; 2]) -> (Vec<Change>, bool) {
     let dice = Dice::new(n);
-    let bulk = n % 7 == 0;
+    let bulk = n.is_multiple_of(7);
     let rows = if bulk { 300 } else { 1 + dice.below(30) };
     let mut changes: Vec<Change> = (0..rows)
         .map(|_| {

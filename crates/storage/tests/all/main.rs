@@ -1,6 +1,7 @@
 //! The engine through its public doors, without DataFusion: against a model, through power cuts and
 //! `kill -9`, over damaged bytes, failing calls and full disks, and by what its counters say.
 
+#![allow(clippy::unwrap_used, clippy::type_complexity, reason = "tests")]
 #![allow(unreachable_pub, reason = "a test binary")]
 #![allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
 #![allow(clippy::disallowed_methods, reason = "tests stand outside the engine")]

@@ -33,7 +33,7 @@ struct Cuts {
 
 impl Cuts {
     fn cut(&self, vfs: &StrictVfs, op: u64, progress: &Progress) {
-        if op % self.every != 0 || progress.trees.lock().unwrap().is_empty() {
+        if !op.is_multiple_of(self.every) || progress.trees.lock().unwrap().is_empty() {
             return;
         }
         let mode = CrashMode::ALL[(op / self.every) as usize % CrashMode::ALL.len()];
