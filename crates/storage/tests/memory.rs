@@ -166,7 +166,8 @@ fn memory_of_8_mib_serves_200_mib_of_data() {
     peaks.push(("scan", measured(base, "scan", || check_all(&source, &engine, &tree, |_| 0)).1));
 
     // New values for every fifth row, in no order, and then for every seventh by commits.
-    let generation = |n: u64| if n % 7 == 0 && n < 70_000 { 2 } else { u64::from(n % 5 == 0) };
+    let generation =
+        |n: u64| if n.is_multiple_of(7) && n < 70_000 { 2 } else { u64::from(n.is_multiple_of(5)) };
     let ((), peak) = measured(base, "bulk load in no order", || {
         let mut load = engine.bulk_load(id, OnDuplicate::Replace).unwrap();
         let count = ROWS / 5;

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::type_complexity, reason = "tests")]
 #![allow(unreachable_pub, reason = "a test binary")]
-#![allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
 #![allow(clippy::disallowed_methods, reason = "tests stand outside the engine")]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers throughout")]
 
