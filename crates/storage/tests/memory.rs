@@ -218,6 +218,8 @@ fn memory_of_8_mib_serves_200_mib_of_data() {
 }
 
 /// The memory of the options, and the row groups of 1.7 MiB that a read, or a merge, has in hand.
+/// Measured: reads 7 MiB, merging ones 14; loads in key order 11, in no order 25 (all 200 MiB of
+/// them so: 29); compaction 21.
 const READ_PEAK_BYTES_MAX: usize = MEMORY_BYTES + 12 * MIB;
 const WRITE_PEAK_BYTES_MAX: usize = MEMORY_BYTES + 32 * MIB;
 

@@ -120,8 +120,11 @@ pub fn contents(tree: &Tree, snapshot: &Snapshot) -> silt_storage::Result<Vec<(K
 /// What every commit did, so that the state at any number can be told.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
-    versions: BTreeMap<(u32, Key), Vec<(SeqNo, Option<Row>)>>,
+    versions: BTreeMap<(u32, Key), Versions>,
 }
+
+/// What a key held from each number on.
+type Versions = Vec<(SeqNo, Option<Row>)>;
 
 /// One change of one commit.
 pub type Change = (u32, Key, Option<Row>);
