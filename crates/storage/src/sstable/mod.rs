@@ -47,9 +47,6 @@ mod group_header;
 mod index;
 mod input;
 pub(crate) mod inspect;
-#[cfg(test)]
-#[expect(clippy::cast_possible_truncation, reason = "small random numbers")]
-mod measure;
 mod reader;
 mod statistics;
 #[cfg(test)]
