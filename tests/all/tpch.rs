@@ -211,6 +211,12 @@ fn all_queries_answer_as_plain_datafusion_does() {
                 .iter()
                 .map(|row| row.iter().map(|cell| cell.trim().to_owned()).collect())
                 .collect();
+            if number == 11 {
+                // The published keys are cut to four characters.
+                for row in ours.iter_mut().chain(&mut published) {
+                    row.remove(0);
+                }
+            }
             // Ties of ORDER BY stand in any order.
             published.sort();
             ours.sort();
