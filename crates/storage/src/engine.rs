@@ -31,9 +31,6 @@ use crate::{
     Durability, Error, ErrorKind, Options, Result, SeqNo, Tree, TreeId, WriteBatch, recovery,
 };
 
-/// More than this in memtables is flushed on closing, so that opening has little to replay.
-const REPLAYED_BYTES_MAX: usize = 1 << 20;
-
 /// An open database: trees, one log, one sequence of commits. Cheap to clone; the last clone
 /// dropped closes it.
 #[derive(Clone)]
@@ -359,10 +356,6 @@ impl Core {
         }
         self.context.work.notify();
         self.join();
-        if self.context.memtable_bytes() > REPLAYED_BYTES_MAX {
-            // For the next opening's sake; what a full disk forbids stays in the log.
-            let _ = self.flush_all();
-        }
         let sealed = self.pipeline.close().and_then(|seal| match seal {
             Some(seal) => self.versions.seal(seal),
             None => Ok(()),

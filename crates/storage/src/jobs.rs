@@ -4,8 +4,7 @@
 //! needs. With [`Options::background`](crate::Options) false nobody but
 //! [`Engine::run_job`](crate::Engine::run_job) takes a step, so that a test decides when.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -32,9 +31,6 @@ pub(crate) struct Workers {
     flushing: Mutex<()>,
     /// Compactions under way.
     running: Mutex<Vec<Running>>,
-    /// Trees whose last compaction failed, and the monotonic time from which it may be tried
-    /// again: a damaged file of one tree must not keep the others waiting.
-    resting: Mutex<BTreeMap<TreeId, Duration>>,
 }
 
 /// A compaction under way.
@@ -108,9 +104,6 @@ impl Core {
 
     /// The compaction that `tree` needs most and that no running one is in the way of.
     fn pick(&self, tree: &TreeState, running: &[Running]) -> Option<Compaction> {
-        if self.is_resting(tree.id()) {
-            return None;
-        }
         let busy: BTreeSet<u64> = running
             .iter()
             .filter(|running| running.tree == tree.id())
@@ -119,16 +112,6 @@ impl Core {
         let view = tree.read_view();
         let floor = self.context.snapshots.floor();
         compaction::pick(&view.version, &self.context.options, floor, &busy)
-    }
-
-    fn is_resting(&self, tree: TreeId) -> bool {
-        let mut resting = self.workers.resting.lock();
-        let Some(until) = resting.get(&tree) else { return false };
-        if self.context.env.clock.monotonic() < *until {
-            return true;
-        }
-        resting.remove(&tree);
-        false
     }
 
     /// Takes the next step; false if none is due.
@@ -149,12 +132,6 @@ impl Core {
         };
         if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::DiskFull) {
             space::release_reserve(&self.context);
-        }
-        if let (JobKind::Compact(tree), Err(_), true) =
-            (job, &done, self.context.options.background)
-        {
-            let until = self.context.env.clock.monotonic() + RETRY_INTERVAL;
-            self.workers.resting.lock().insert(tree, until);
         }
         self.context.trouble.note(work, done.as_ref().err().cloned());
         done
@@ -391,15 +368,7 @@ impl Core {
                 Ok(()) => self.next_job_of(duty),
                 Err(_) => None,
             };
-            let done = job.map(|job| catch_unwind(AssertUnwindSafe(|| self.run(job))));
-            let done = done.map(|done| {
-                // What it left half done nobody knows; the process goes on, and readers with it.
-                done.unwrap_or_else(|_| {
-                    let error = Error::internal(format!("a background job panicked: {job:?}"));
-                    self.pipeline.poison(&error);
-                    Err(error)
-                })
-            });
+            let done = job.map(|job| self.run(job));
             match done {
                 Some(Ok(())) => {}
                 Some(Err(error)) if error.kind() == ErrorKind::Closed => {

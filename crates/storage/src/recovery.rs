@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use silt_codec::Schemas;
@@ -105,7 +105,8 @@ pub(crate) fn open(env: Env, dir: &Path, options: Options) -> Result<Core> {
     let number = highest_manifest(&context)? + 1;
     let trees = files.trees.clone();
     let versions = VersionSet::create(Arc::clone(&context), files, number)?;
-    let pipeline = Pipeline::new(Arc::clone(&context), wal, last_micros);
+    let next_memtable = replayed.next_memtable.load(Ordering::Relaxed);
+    let pipeline = Pipeline::new(Arc::clone(&context), wal, last_micros, next_memtable);
     let core = Core::new(Arc::clone(&context), pipeline, versions, lock);
     for (id, files) in trees {
         let schemas = schemas_of(&files.schemas)?;
@@ -144,6 +145,7 @@ struct Replayed {
     /// Oldest first; the last one takes what comes.
     memtables: BTreeMap<TreeId, Vec<TreeMemtable>>,
     bulk: Vec<PendingBulk>,
+    next_memtable: AtomicU64,
     memtable_bytes: Arc<AtomicUsize>,
 }
 
@@ -156,12 +158,14 @@ impl Replayed {
             applied_bulk: files.applied_bulk.keys().copied().collect(),
             memtables: BTreeMap::new(),
             bulk: Vec::new(),
+            next_memtable: AtomicU64::new(1),
             memtable_bytes: Arc::default(),
         }
     }
 
     fn new_memtable(&self) -> TreeMemtable {
-        TreeMemtable::new(self.options.memtable_kind, Arc::clone(&self.memtable_bytes))
+        let id = self.next_memtable.fetch_add(1, Ordering::Relaxed);
+        TreeMemtable::new(id, self.options.memtable_kind, Arc::clone(&self.memtable_bytes))
     }
 
     /// Puts one commit where it was.

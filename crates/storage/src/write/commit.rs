@@ -17,7 +17,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -56,6 +56,7 @@ pub(crate) struct Pipeline {
     progress: Condvar,
     /// Told when as many commits wait as the leader of the next sync hopes for.
     gathered: Condvar,
+    next_memtable: AtomicU64,
     asked_for_flush: AtomicBool,
     /// An append met a full disk, and no flush was done for it yet.
     is_log_full: AtomicBool,
@@ -152,8 +153,14 @@ impl Drop for Pins {
 }
 
 impl Pipeline {
-    /// A pipeline whose last commit, published, is that of `wal`.
-    pub(crate) fn new(context: Arc<Context>, wal: WalWriter, last_micros: i64) -> Self {
+    /// A pipeline whose last commit, published, is that of `wal`. Memtables get numbers from
+    /// `next_memtable` on.
+    pub(crate) fn new(
+        context: Arc<Context>,
+        wal: WalWriter,
+        last_micros: i64,
+        next_memtable: u64,
+    ) -> Self {
         let last_seq = wal.last_seq();
         let index_bytes = context.options.memory_bytes / 8;
         let publication = Publication {
@@ -181,6 +188,7 @@ impl Pipeline {
             publication: Mutex::new(publication),
             progress: Condvar::new(),
             gathered: Condvar::new(),
+            next_memtable: AtomicU64::new(next_memtable),
             asked_for_flush: AtomicBool::new(false),
             is_log_full: AtomicBool::new(false),
         }
@@ -311,8 +319,9 @@ impl Pipeline {
 
     /// An empty memtable.
     pub(crate) fn new_memtable(&self) -> TreeMemtable {
+        let id = self.next_memtable.fetch_add(1, Ordering::Relaxed);
         let gauge = Arc::clone(&self.context.memtable_bytes);
-        TreeMemtable::new(self.context.options.memtable_kind, gauge)
+        TreeMemtable::new(id, self.context.options.memtable_kind, gauge)
     }
 
     fn queue(&self, seq: SeqNo, position: WalPosition, durability: Durability) {
