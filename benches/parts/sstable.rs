@@ -97,21 +97,6 @@ fn measure(table: &Table) {
         });
         println!("  get of {what}: {:.2} us", seconds / keys.len() as f64 * 1e6);
     }
-    let misses: Vec<Vec<u8>> = (0..keys.len())
-        .map(|index| {
-            let mut key = keys.get(index).to_vec();
-            key.push(1);
-            key
-        })
-        .collect();
-    let seconds = median(RUNS, || {
-        for key in &misses {
-            row.clear();
-            let found = tree.get(key, &[table.key], &snapshot, &counters, &mut row);
-            assert!(!found.expect("a get"));
-        }
-    });
-    println!("  get of a missing key: {:.2} us", seconds / misses.len() as f64 * 1e6);
     for (name, compression) in parquet_peer::compressions() {
         let begin = std::time::Instant::now();
         let file = parquet_peer::write(table, compression);
