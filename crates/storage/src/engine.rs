@@ -31,6 +31,9 @@ use crate::{
     Durability, Error, ErrorKind, Options, Result, SeqNo, Tree, TreeId, WriteBatch, recovery,
 };
 
+/// If opening would have to read more log than this, closing flushes and begins a segment.
+const REPLAYED_BYTES_MAX: u64 = 1 << 20;
+
 /// An open database: trees, one log, one sequence of commits. Cheap to clone; the last clone
 /// dropped closes it.
 #[derive(Clone)]
@@ -356,6 +359,13 @@ impl Core {
         }
         self.context.work.notify();
         self.join();
+        let end = self.pipeline.log_end();
+        let segments = end.segment - self.versions.read(|files| files.first_segment);
+        let replayed = segments.saturating_mul(self.context.options.wal_segment_bytes);
+        if replayed.saturating_add(end.offset) > REPLAYED_BYTES_MAX {
+            // For the next opening's sake; what a full disk forbids stays in the log.
+            let _ = self.shorten_log();
+        }
         let sealed = self.pipeline.close().and_then(|seal| match seal {
             Some(seal) => self.versions.seal(seal),
             None => Ok(()),

@@ -4,7 +4,8 @@
 //! needs. With [`Options::background`](crate::Options) false nobody but
 //! [`Engine::run_job`](crate::Engine::run_job) takes a step, so that a test decides when.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,6 +32,9 @@ pub(crate) struct Workers {
     flushing: Mutex<()>,
     /// Compactions under way.
     running: Mutex<Vec<Running>>,
+    /// Trees whose last compaction failed, and the monotonic time from which it may be tried
+    /// again: a damaged file of one tree must not keep the others waiting.
+    resting: Mutex<BTreeMap<TreeId, Duration>>,
 }
 
 /// A compaction under way.
@@ -104,6 +108,9 @@ impl Core {
 
     /// The compaction that `tree` needs most and that no running one is in the way of.
     fn pick(&self, tree: &TreeState, running: &[Running]) -> Option<Compaction> {
+        if self.is_resting(tree.id()) {
+            return None;
+        }
         let busy: BTreeSet<u64> = running
             .iter()
             .filter(|running| running.tree == tree.id())
@@ -112,6 +119,16 @@ impl Core {
         let view = tree.read_view();
         let floor = self.context.snapshots.floor();
         compaction::pick(&view.version, &self.context.options, floor, &busy)
+    }
+
+    fn is_resting(&self, tree: TreeId) -> bool {
+        let mut resting = self.workers.resting.lock();
+        let Some(until) = resting.get(&tree) else { return false };
+        if self.context.env.clock.monotonic() < *until {
+            return true;
+        }
+        resting.remove(&tree);
+        false
     }
 
     /// Takes the next step; false if none is due.
@@ -132,6 +149,12 @@ impl Core {
         };
         if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::DiskFull) {
             space::release_reserve(&self.context);
+        }
+        if let (JobKind::Compact(tree), Err(_), true) =
+            (job, &done, self.context.options.background)
+        {
+            let until = self.context.env.clock.monotonic() + RETRY_INTERVAL;
+            self.workers.resting.lock().insert(tree, until);
         }
         self.context.trouble.note(work, done.as_ref().err().cloned());
         done
@@ -281,6 +304,13 @@ impl Core {
         trees.iter().try_for_each(|tree| self.flush_frozen(tree, last_seq))
     }
 
+    /// Flushes all memtables, so that replay needs no segment but a new one.
+    pub(crate) fn shorten_log(&self) -> Result<()> {
+        self.flush_all()?;
+        self.pipeline.begin_segment()?;
+        self.sweep()
+    }
+
     /// Flushes the memtables of `tree` frozen at or below `seq`, waiting for their inserts.
     pub(crate) fn flush_frozen(&self, tree: &TreeState, seq: u64) -> Result<()> {
         loop {
@@ -322,9 +352,14 @@ impl Core {
         if space::is_reserve_due(&self.context, self.database_bytes()) {
             space::create_reserve(&self.context)?;
         }
-        for id in self.context.sweep.take() {
+        let mut obsolete = self.context.sweep.take();
+        while let Some(id) = obsolete.pop() {
             let path = self.context.sst_path(id);
-            vfs.remove_file(&path).map_err(|error| Error::io(&path, "remove", error))?;
+            if let Err(error) = vfs.remove_file(&path) {
+                obsolete.push(id);
+                self.context.sweep.put_back(obsolete);
+                return Err(Error::io(&path, "remove", error));
+            }
             EngineCounters::add(&self.context.counters.files_removed, 1);
         }
         let needed = self.first_segment_needed();
@@ -368,7 +403,15 @@ impl Core {
                 Ok(()) => self.next_job_of(duty),
                 Err(_) => None,
             };
-            let done = job.map(|job| self.run(job));
+            let done = job.map(|job| catch_unwind(AssertUnwindSafe(|| self.run(job))));
+            let done = done.map(|done| {
+                // What it left half done nobody knows; the process goes on, and readers with it.
+                done.unwrap_or_else(|_| {
+                    let error = Error::internal(format!("a background job panicked: {job:?}"));
+                    self.pipeline.poison(&error);
+                    Err(error)
+                })
+            });
             match done {
                 Some(Ok(())) => {}
                 Some(Err(error)) if error.kind() == ErrorKind::Closed => {
@@ -378,7 +421,11 @@ impl Core {
                 None if duty == Duty::Log => {
                     self.context.work.wait(seen, self.pipeline.time_to_step());
                 }
+                // Time alone makes these due.
                 None if duty == Duty::Flush && self.has_retired() => {
+                    self.context.work.wait(seen, Some(RETRY_INTERVAL));
+                }
+                None if duty == Duty::Compact && !self.workers.resting.lock().is_empty() => {
                     self.context.work.wait(seen, Some(RETRY_INTERVAL));
                 }
                 None => self.context.work.wait(seen, None),

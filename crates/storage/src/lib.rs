@@ -48,7 +48,7 @@ mod state;
 mod tree;
 mod version;
 pub mod vfs;
-#[allow(dead_code, unused_imports, reason = "commit and recovery are being built upon it")]
+#[allow(dead_code, unused_imports, reason = "a dump and the tests use what the engine does not")]
 mod wal;
 mod write;
 

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use parking_lot::Mutex;
 use silt_codec::Schemas;
@@ -44,8 +44,8 @@ const NAMES: [&str; 8] =
 
 /// Opens or creates the database in `dir`.
 pub(crate) fn open(env: Env, dir: &Path, options: Options) -> Result<Core> {
-    inspect(&env, dir, &options)?;
-    create_dirs(&env, dir)?;
+    let is_begun = inspect(&env, dir, &options)?;
+    create_dirs(&env, dir, is_begun)?;
     let lock = take_lock(&env, dir)?;
     let current = Current::read(&env, dir)?;
     let sweep = Arc::new(SweepQueue::default());
@@ -105,8 +105,7 @@ pub(crate) fn open(env: Env, dir: &Path, options: Options) -> Result<Core> {
     let number = highest_manifest(&context)? + 1;
     let trees = files.trees.clone();
     let versions = VersionSet::create(Arc::clone(&context), files, number)?;
-    let next_memtable = replayed.next_memtable.load(Ordering::Relaxed);
-    let pipeline = Pipeline::new(Arc::clone(&context), wal, last_micros, next_memtable);
+    let pipeline = Pipeline::new(Arc::clone(&context), wal, last_micros);
     let core = Core::new(Arc::clone(&context), pipeline, versions, lock);
     for (id, files) in trees {
         let schemas = schemas_of(&files.schemas)?;
@@ -145,7 +144,6 @@ struct Replayed {
     /// Oldest first; the last one takes what comes.
     memtables: BTreeMap<TreeId, Vec<TreeMemtable>>,
     bulk: Vec<PendingBulk>,
-    next_memtable: AtomicU64,
     memtable_bytes: Arc<AtomicUsize>,
 }
 
@@ -158,14 +156,12 @@ impl Replayed {
             applied_bulk: files.applied_bulk.keys().copied().collect(),
             memtables: BTreeMap::new(),
             bulk: Vec::new(),
-            next_memtable: AtomicU64::new(1),
             memtable_bytes: Arc::default(),
         }
     }
 
     fn new_memtable(&self) -> TreeMemtable {
-        let id = self.next_memtable.fetch_add(1, Ordering::Relaxed);
-        TreeMemtable::new(id, self.options.memtable_kind, Arc::clone(&self.memtable_bytes))
+        TreeMemtable::new(self.options.memtable_kind, Arc::clone(&self.memtable_bytes))
     }
 
     /// Puts one commit where it was.
@@ -247,10 +243,10 @@ impl Replayed {
     }
 }
 
-/// Refuses what is not ours, before anything is written.
-fn inspect(env: &Env, dir: &Path, options: &Options) -> Result<()> {
+/// Refuses what is not ours, before anything is written. Whether a database is there already.
+fn inspect(env: &Env, dir: &Path, options: &Options) -> Result<bool> {
     if Current::read(env, dir)?.is_some() {
-        return Ok(());
+        return Ok(true);
     }
     let names = match env.vfs.list(dir) {
         Ok(names) => names,
@@ -271,17 +267,24 @@ fn inspect(env: &Env, dir: &Path, options: &Options) -> Result<()> {
         let message = format!("there is no database in {}", dir.display());
         return Err(Error::new(ErrorKind::NotFound, message));
     }
-    Ok(())
+    Ok(false)
 }
 
-fn create_dirs(env: &Env, dir: &Path) -> Result<()> {
-    let is_new = !env.vfs.exists(dir).map_err(|error| Error::io(dir, "look for", error))?;
-    for name in ["wal", "sst", "tmp", "readers"] {
-        let path = dir.join(name);
-        env.vfs.create_dir(&path).map_err(|error| Error::io(&path, "create", error))?;
+/// Creates what is missing. As long as there is no `CURRENT`, an earlier beginning may have died
+/// before its syncs, so all are done again.
+fn create_dirs(env: &Env, dir: &Path, is_begun: bool) -> Result<()> {
+    let mut created = !is_begun;
+    for path in ["wal", "sst", "tmp", "readers"].map(|name| dir.join(name)) {
+        let exists = env.vfs.exists(&path).map_err(|error| Error::io(&path, "look for", error))?;
+        if !exists {
+            env.vfs.create_dir(&path).map_err(|error| Error::io(&path, "create", error))?;
+            created = true;
+        }
     }
-    env.vfs.sync_dir(dir).map_err(|error| Error::io(dir, "sync", error))?;
-    match dir.parent().filter(|parent| is_new && !parent.as_os_str().is_empty()) {
+    if created {
+        env.vfs.sync_dir(dir).map_err(|error| Error::io(dir, "sync", error))?;
+    }
+    match dir.parent().filter(|parent| !is_begun && !parent.as_os_str().is_empty()) {
         Some(parent) => env.vfs.sync_dir(parent).map_err(|error| Error::io(parent, "sync", error)),
         None => Ok(()),
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use arrow_array::{ArrayRef, Int64Array, StringViewArray};
 
-use super::tests::{commit, dir, env_on, get, key, options, put, schema};
+use super::tests::{commit, dir, env_on, get, options, put, schema};
 use super::*;
 use crate::vfs::{CrashMode, Fault, FaultKind, FaultVfs, StrictVfs, TraceVfs, Vfs};
 
@@ -182,7 +182,7 @@ fn full_disk_refuses_commits_with_its_name_and_writing_resumes_when_there_is_roo
     engine.run_until_idle().unwrap();
     assert_eq!(engine.describe().stalled, None);
     let seq = engine.snapshot().seq();
-    assert_eq!(seq as usize, acknowledged.len() + 1, "a refused commit leaves no number behind");
+    assert_eq!(seq, acknowledged.len() as u64 + 1, "a refused commit leaves no number behind");
     drop(engine);
     let engine = Engine::open(env_over(vfs), &dir(), small()).unwrap();
     for number in &acknowledged {
@@ -240,7 +240,7 @@ fn row_written_between_log_and_manifest_is_in_one_place_after_any_crash() {
     }
     let seen = Arc::clone(&images);
     strict.observe(move |vfs, op| {
-        let mode = CrashMode::ALL[op as usize % CrashMode::ALL.len()];
+        let mode = CrashMode::ALL[usize::try_from(op).unwrap() % CrashMode::ALL.len()];
         seen.lock().push(vfs.crash_image(op, mode));
     });
     engine.flush().unwrap();
@@ -322,5 +322,131 @@ fn many_small_memtables_share_one_budget() {
     for tree in &trees {
         assert!(get(&engine, *tree, 0).is_some() && get(&engine, *tree, 199).is_some());
     }
-    let _ = key(&engine, trees[0], 1);
+}
+
+#[test]
+fn stopped_commit_hears_of_a_full_disk_instead_of_waiting_for_ever() {
+    let vfs = FaultVfs::new(Arc::new(StrictVfs::new()));
+    let env = Env { vfs: Arc::new(vfs.clone()), ..Env::os() };
+    let options = Options { memory_bytes: 60_000, background: true, ..small() };
+    let engine = Engine::open(env, &dir(), options).unwrap();
+    let tree = engine.create_tree(schema()).unwrap();
+    // Commits go on, flushes do not: memory fills up, and only then do commits stop.
+    vfs.inject(Fault::new(FaultKind::Enospc).on(crate::vfs::OpClass::Write).path("sst").forever());
+    let mut acknowledged = 0;
+    let error = loop {
+        let mut batch = WriteBatch::new();
+        put(&engine, &mut batch, tree, acknowledged, "some text");
+        match engine.commit(batch) {
+            Ok(_) => acknowledged += 1,
+            Err(error) => break error,
+        }
+        assert!(acknowledged < 10_000, "memtables grow without bound");
+    };
+    assert_eq!(error.kind(), ErrorKind::DiskFull, "{error}");
+    assert!(engine.describe().stalled.is_some());
+    vfs.clear();
+    // The flush is tried again by itself, and writing resumes.
+    for number in acknowledged.. {
+        let mut batch = WriteBatch::new();
+        put(&engine, &mut batch, tree, number, "some text");
+        if engine.commit(batch).is_ok() {
+            break;
+        }
+        engine.core.context.env.clock.sleep(std::time::Duration::from_millis(20));
+    }
+    assert!((0..acknowledged).all(|number| get(&engine, tree, number).is_some()));
+    assert!(engine.describe().counters.stalls > 0);
+}
+
+#[test]
+fn flush_syncs_the_log_before_its_file_enters_the_manifest() {
+    // Otherwise a crash would leave numbers in a file that the log gives out again.
+    let strict = StrictVfs::new();
+    let engine = Engine::open(env_on(&strict), &dir(), small()).unwrap();
+    let tree = engine.create_tree(schema()).unwrap();
+    for number in 0..10 {
+        let mut batch = WriteBatch::new();
+        put(&engine, &mut batch, tree, number, "not synced");
+        engine.commit_with(batch, Durability::Off).unwrap();
+    }
+    engine.flush().unwrap();
+    let image = strict.crash_image(1, CrashMode::DropUnsynced);
+    let engine = Engine::open(env_on(&image), &dir(), small()).unwrap();
+    assert_eq!(engine.snapshot().seq(), 10);
+    assert_eq!(commit(&engine, tree, 1, "next"), 11);
+}
+
+#[test]
+fn flush_waits_until_every_numbered_batch_has_inserted() {
+    let engine = Engine::open(env_on(&StrictVfs::new()), &dir(), small()).unwrap();
+    let tree = engine.create_tree(schema()).unwrap();
+    commit(&engine, tree, 1, "row");
+    let state = engine.core.state(tree).unwrap();
+    let active = state.active();
+    active.pin(1, 0);
+    engine.core.pipeline.freeze_all([&*state]).unwrap();
+    assert_eq!(engine.next_job(), None);
+    assert!(!engine.core.flush_oldest(&state).unwrap());
+    active.unpin();
+    assert_eq!(engine.next_job(), Some(JobKind::Flush(tree)));
+}
+
+#[test]
+fn change_that_read_all_rows_conflicts_with_every_later_write() {
+    let engine = Engine::open(env_on(&StrictVfs::new()), &dir(), small()).unwrap();
+    let tree = engine.create_tree(schema()).unwrap();
+    let catalog = engine.create_tree(schema()).unwrap();
+    let not_null = |base: SeqNo| {
+        let mut batch = WriteBatch::new();
+        put(&engine, &mut batch, catalog, 1, "the column is NOT NULL");
+        batch.set_base(base);
+        batch.change_schema(tree);
+        batch.read_tree(tree);
+        batch
+    };
+    let before = engine.write_snapshot();
+    commit(&engine, tree, 99, "a row it has not seen");
+    assert_eq!(engine.commit(not_null(before.seq())).unwrap_err().kind(), ErrorKind::Conflict);
+    let after = engine.write_snapshot();
+    engine.commit(not_null(after.seq())).unwrap();
+}
+
+#[test]
+fn placed_bulk_commit_is_not_placed_again_by_replay() {
+    let strict = StrictVfs::new();
+    let engine = Engine::open(env_on(&strict), &dir(), small()).unwrap();
+    let tree = engine.create_tree(schema()).unwrap();
+    let rows: Vec<(i64, String)> = (0..20).map(|row| (row, "loaded".to_owned())).collect();
+    let mut load = engine.bulk_load(tree, OnDuplicate::Error).unwrap();
+    load.push(columns(&rows)).unwrap();
+    load.finish(WriteBatch::new()).unwrap();
+    // Its rows are rewritten: placed again, the old file would come back above them.
+    for number in 0..20 {
+        commit(&engine, tree, number, "later");
+    }
+    engine.compact(tree).unwrap();
+    let files = |engine: &Engine| {
+        let levels = &engine.describe().trees[0].levels;
+        levels.iter().map(|level| level.files.len()).sum::<usize>()
+    };
+    for mode in CrashMode::ALL {
+        let image = strict.crash_image(1, mode);
+        let reopened = Engine::open(env_on(&image), &dir(), small()).unwrap();
+        assert_eq!(files(&reopened), files(&engine));
+        assert!((0..20).all(|key| get(&reopened, tree, key).as_deref() == Some("later")));
+    }
+}
+
+#[test]
+fn panicking_job_poisons_writing_and_leaves_reading_alone() {
+    let engine = Engine::open(env_on(&StrictVfs::new()), &dir(), small()).unwrap();
+    let tree = engine.create_tree(schema()).unwrap();
+    commit(&engine, tree, 1, "row");
+    let cause = Error::internal("a background job panicked: Sweep");
+    engine.core.pipeline.poison(&cause);
+    let mut batch = WriteBatch::new();
+    put(&engine, &mut batch, tree, 2, "row");
+    assert_eq!(engine.commit(batch).unwrap_err().kind(), ErrorKind::Closed);
+    assert!(get(&engine, tree, 1).is_some());
 }

@@ -84,7 +84,7 @@ pub(crate) fn put(engine: &Engine, batch: &mut WriteBatch, tree: TreeId, number:
 pub(crate) fn entries(engine: &Engine, tree: TreeId) -> usize {
     let memtables =
         &engine.describe().trees.iter().find(|t| t.id == tree).unwrap().memtables.clone();
-    memtables.iter().map(|memtable| memtable.entries as usize).sum()
+    memtables.iter().map(|memtable| usize::try_from(memtable.entries).unwrap()).sum()
 }
 
 #[test]
@@ -526,4 +526,31 @@ fn threads_of_their_own_flush_and_compact_while_others_write() {
     for number in 0..180 {
         assert_eq!(get(&engine, tree, number).as_deref(), Some("49"), "{number}");
     }
+}
+
+#[test]
+fn closing_leaves_little_to_replay() {
+    let env = env();
+    let engine = open(&env);
+    let tree = engine.create_tree(schema()).unwrap();
+    for number in 0..300 {
+        let mut batch = WriteBatch::new();
+        for row in 0..100 {
+            let text = format!("some text that makes this row longer than it need be {row}");
+            put(&engine, &mut batch, tree, number * 100 + row, &text);
+        }
+        engine.commit(batch).unwrap();
+    }
+    let bytes = |engine: &Engine| {
+        let segments = engine.describe().wal_segments;
+        segments.iter().map(|segment| segment.bytes).sum::<u64>()
+    };
+    assert!(bytes(&engine) > 1 << 20);
+    engine.close().unwrap();
+    drop(engine);
+    let engine = open(&env);
+    assert!(bytes(&engine) < 1 << 10);
+    assert_eq!(engine.snapshot().seq(), 300);
+    assert!(get(&engine, tree, 29_999).is_some());
+    assert_eq!(commit(&engine, tree, 1, "next"), 301);
 }

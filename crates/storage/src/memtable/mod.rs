@@ -15,6 +15,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
+use crate::batch::Operation;
 use crate::options::MemtableKind;
 use crate::{OpKind, SeqNo};
 
@@ -59,15 +60,12 @@ const ENTRY_OVERHEAD_BYTES: usize = 112;
 /// One tree's active or frozen memtable: the entries, and what flush and the log need to know.
 #[derive(Debug)]
 pub(crate) struct TreeMemtable {
-    #[expect(dead_code, reason = "Debug shows it")]
-    id: u64,
     table: Box<dyn Memtable>,
     bytes: AtomicUsize,
     /// Bytes of all memtables of the engine.
     gauge: Arc<AtomicUsize>,
     entries: AtomicUsize,
     deletes: AtomicUsize,
-    min_seq: AtomicU64,
     max_seq: AtomicU64,
     pins: AtomicUsize,
     /// The log segment that holds its first entry; `u64::MAX` while it is empty.
@@ -80,21 +78,18 @@ pub(crate) struct TreeMemtable {
 }
 
 impl TreeMemtable {
-    /// An empty active memtable. `id` is unique within the running engine; its bytes are added to
-    /// `gauge` as long as it lives.
-    pub(crate) fn new(id: u64, kind: MemtableKind, gauge: Arc<AtomicUsize>) -> Self {
+    /// An empty active memtable. Its bytes are added to `gauge` as long as it lives.
+    pub(crate) fn new(kind: MemtableKind, gauge: Arc<AtomicUsize>) -> Self {
         let table: Box<dyn Memtable> = match kind {
             MemtableKind::SkipList => Box::new(skiplist::SkipListMemtable::default()),
             MemtableKind::BTree => Box::new(btree::BTreeMemtable::default()),
         };
         Self {
-            id,
             table,
             bytes: AtomicUsize::new(0),
             gauge,
             entries: AtomicUsize::new(0),
             deletes: AtomicUsize::new(0),
-            min_seq: AtomicU64::new(u64::MAX),
             max_seq: AtomicU64::new(0),
             pins: AtomicUsize::new(0),
             first_segment: AtomicU64::new(u64::MAX),
@@ -110,11 +105,7 @@ impl TreeMemtable {
     }
 
     /// Adds the entries of commit `seq`, counting them once for all.
-    pub(crate) fn insert_all(
-        &self,
-        seq: SeqNo,
-        entries: impl Iterator<Item = (Box<[u8]>, OpKind, Box<[u8]>)>,
-    ) {
+    pub(crate) fn insert_all(&self, seq: SeqNo, entries: impl Iterator<Item = Operation>) {
         let (mut count, mut deletes, mut bytes) = (0, 0, 0);
         for (key, kind, row) in entries {
             count += 1;
@@ -126,7 +117,6 @@ impl TreeMemtable {
         self.gauge.fetch_add(bytes, Ordering::Relaxed);
         self.entries.fetch_add(count, Ordering::Relaxed);
         self.deletes.fetch_add(deletes, Ordering::Relaxed);
-        self.min_seq.fetch_min(seq, Ordering::Relaxed);
         self.max_seq.fetch_max(seq, Ordering::Relaxed);
     }
 
@@ -178,12 +168,6 @@ impl TreeMemtable {
     /// The number of entries that are deletes.
     pub(crate) fn deletes(&self) -> usize {
         self.deletes.load(Ordering::Relaxed)
-    }
-
-    /// The lowest number; `u64::MAX` while it is empty.
-    #[cfg(test)]
-    pub(crate) fn min_seq(&self) -> SeqNo {
-        self.min_seq.load(Ordering::Relaxed)
     }
 
     /// The highest number; 0 while it is empty.

@@ -204,7 +204,7 @@ impl Harness {
         let file = Arc::new(LiveFile::new(meta, Arc::clone(&context.sweep)));
         let active = {
             let gauge = Arc::clone(&context.memtable_bytes);
-            crate::memtable::TreeMemtable::new(id, context.options.memtable_kind, gauge)
+            crate::memtable::TreeMemtable::new(context.options.memtable_kind, gauge)
         };
         tree.change_view(|view| {
             let mut version = TreeVersion::clone(&view.version);

@@ -67,6 +67,11 @@ impl SweepQueue {
         std::mem::take(&mut self.files.lock())
     }
 
+    /// Some of what was taken could not be removed yet.
+    pub(crate) fn put_back(&self, files: Vec<u64>) {
+        self.files.lock().extend(files);
+    }
+
     /// Whether there is nothing to remove.
     pub(crate) fn is_empty(&self) -> bool {
         self.files.lock().is_empty()

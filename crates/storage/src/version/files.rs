@@ -1,6 +1,7 @@
 //! [`FileSet`]: what the manifest says, in memory: every tree's schemas and files, and the log's
 //! first segment.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -94,16 +95,17 @@ impl FileSet {
         tree: TreeId,
         edit: &VersionEdit,
     ) -> Result<&'a mut TreeVersion, String> {
-        if let std::collections::btree_map::Entry::Vacant(vacant) = touched.entry(tree) {
-            let is_new = edit.schemas.iter().any(|(registered, _)| *registered == tree);
-            let version = match self.trees.get(&tree) {
-                Some(files) => TreeVersion::clone(&files.version),
-                None if is_new => TreeVersion::default(),
-                None => return Err(format!("there is no tree {tree}")),
-            };
-            vacant.insert(version);
+        match touched.entry(tree) {
+            Entry::Occupied(touched) => Ok(touched.into_mut()),
+            Entry::Vacant(place) => {
+                let is_new = edit.schemas.iter().any(|(registered, _)| *registered == tree);
+                match self.trees.get(&tree) {
+                    Some(files) => Ok(place.insert(TreeVersion::clone(&files.version))),
+                    None if is_new => Ok(place.insert(TreeVersion::default())),
+                    None => Err(format!("there is no tree {tree}")),
+                }
+            }
         }
-        touched.get_mut(&tree).ok_or_else(|| format!("there is no tree {tree}"))
     }
 
     /// Makes `edit` part of the set.

@@ -288,7 +288,7 @@ fn load_is_whole_or_absent_after_a_crash_anywhere_and_replay_places_its_files() 
         let images = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&images);
         vfs.observe(move |vfs, op| {
-            let mode = CrashMode::ALL[(op + seed) as usize % CrashMode::ALL.len()];
+            let mode = CrashMode::ALL[usize::try_from(op + seed).unwrap() % CrashMode::ALL.len()];
             seen.lock().unwrap().push((op, mode, vfs.crash_image(seed * 1000 + op, mode)));
         });
         let mut with = WriteBatch::new();

@@ -17,7 +17,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -40,7 +40,7 @@ pub(crate) const NORMAL_SYNC_INTERVAL: Duration = Duration::from_millis(50);
 const RECORD_BYTES_KEPT: usize = 1 << 20;
 
 /// A leader waits no longer for company.
-const GATHER_MAX: Duration = Duration::from_millis(1);
+const GATHER_MAX: Duration = Duration::from_millis(3);
 
 thread_local! {
     static RECORD: RefCell<CommitRecord> = RefCell::new(CommitRecord::new());
@@ -56,7 +56,6 @@ pub(crate) struct Pipeline {
     progress: Condvar,
     /// Told when as many commits wait as the leader of the next sync hopes for.
     gathered: Condvar,
-    next_memtable: AtomicU64,
     asked_for_flush: AtomicBool,
     /// An append met a full disk, and no flush was done for it yet.
     is_log_full: AtomicBool,
@@ -96,7 +95,7 @@ struct Publication {
 
 /// How the next sync's leader finds company. Commits that a sync has set free come back while the
 /// next one runs, so that two halves of the writers would take turns, each waiting for the other's
-/// sync. A leader therefore gives as many as the last sync served a moment to arrive: an eighth
+/// sync. A leader therefore gives as many as the last sync served a moment to arrive: a quarter
 /// of what that sync took. A writer alone never waits.
 #[derive(Debug, Default)]
 struct Gathering {
@@ -153,14 +152,8 @@ impl Drop for Pins {
 }
 
 impl Pipeline {
-    /// A pipeline whose last commit, published, is that of `wal`. Memtables get numbers from
-    /// `next_memtable` on.
-    pub(crate) fn new(
-        context: Arc<Context>,
-        wal: WalWriter,
-        last_micros: i64,
-        next_memtable: u64,
-    ) -> Self {
+    /// A pipeline whose last commit, published, is that of `wal`.
+    pub(crate) fn new(context: Arc<Context>, wal: WalWriter, last_micros: i64) -> Self {
         let last_seq = wal.last_seq();
         let index_bytes = context.options.memory_bytes / 8;
         let publication = Publication {
@@ -188,7 +181,6 @@ impl Pipeline {
             publication: Mutex::new(publication),
             progress: Condvar::new(),
             gathered: Condvar::new(),
-            next_memtable: AtomicU64::new(next_memtable),
             asked_for_flush: AtomicBool::new(false),
             is_log_full: AtomicBool::new(false),
         }
@@ -319,9 +311,8 @@ impl Pipeline {
 
     /// An empty memtable.
     pub(crate) fn new_memtable(&self) -> TreeMemtable {
-        let id = self.next_memtable.fetch_add(1, Ordering::Relaxed);
         let gauge = Arc::clone(&self.context.memtable_bytes);
-        TreeMemtable::new(id, self.context.options.memtable_kind, gauge)
+        TreeMemtable::new(self.context.options.memtable_kind, gauge)
     }
 
     fn queue(&self, seq: SeqNo, position: WalPosition, durability: Durability) {
@@ -478,7 +469,7 @@ impl Pipeline {
             return;
         }
         publication.gathering.wanted = last_group;
-        let patience = (last_sync / 8).min(GATHER_MAX);
+        let patience = (last_sync / 4).min(GATHER_MAX);
         self.gathered.wait_for(publication, patience);
         publication.gathering.wanted = 0;
     }
@@ -540,6 +531,24 @@ impl Pipeline {
             }
         }
         Ok(last_seq)
+    }
+
+    /// Begins a segment, synced, so that those before it can go once nothing in them is needed.
+    pub(crate) fn begin_segment(&self) -> Result<()> {
+        let begun = self.lock()?.wal.rotate();
+        match begun {
+            Err(error) if error.kind() != ErrorKind::DiskFull => {
+                self.poison(&error);
+                Err(error)
+            }
+            begun => begun,
+        }?;
+        self.sync().map(drop)
+    }
+
+    /// Where the log ends.
+    pub(crate) fn log_end(&self) -> WalPosition {
+        self.commit.lock().wal.position()
     }
 
     /// The tree whose active memtable ought to be frozen and flushed: because it holds back more
