@@ -253,12 +253,35 @@ fn translate(error: &DataFusionError) -> Error {
             .with_hint(hint)
             .about(field.name());
     }
-    let message = error.message();
-    let (message, hint) = match message.split_once("\nDid you mean ") {
-        Some((message, name)) => (message, Some(format!("did you mean {name}"))),
-        None => (&*message, None),
+    plain(kind, &error.message())
+}
+
+/// DataFusion's message without its advice on DataFusion.
+fn plain(kind: ErrorKind, message: &str) -> Error {
+    let message = match message.find("No function matches the given name") {
+        // What comes before repeats each signature as an internal error.
+        Some(start) => message[start..].lines().next().unwrap_or_default(),
+        None => message,
     };
-    Error::new(kind, crate::parse::lower_first(message)).with_hint(hint)
+    let (message, _) = message
+        .split_once("\nThis issue was likely caused by a bug in DataFusion")
+        .unwrap_or((message, ""));
+    // Its suggestions have nothing in common with the name but their signature: only a near one
+    // is passed on.
+    let (message, suggested) = match message.split_once("\nDid you mean '") {
+        Some((message, suggested)) => (message, suggested.trim_end_matches(['?', '.', '\''])),
+        None => (message, ""),
+    };
+    let function = message.split('\'').nth(1).filter(|_| message.starts_with("Invalid function"));
+    if let Some(function) = function {
+        let hint = silt_catalog::did_you_mean(
+            function,
+            [suggested].into_iter().filter(|name| !name.is_empty()),
+        );
+        let message = format!("function \"{function}\" does not exist");
+        return Error::new(ErrorKind::NotFound, message).with_hint(hint).about(function);
+    }
+    Error::new(kind, crate::parse::lower_first(message))
 }
 
 fn position_of(diagnostic: &Diagnostic) -> Option<Position> {

@@ -20,6 +20,7 @@ mod session;
 mod shared;
 mod statement;
 mod utility;
+mod uuid;
 mod value;
 
 pub use appender::{AppendMode, Appender};

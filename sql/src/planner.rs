@@ -271,7 +271,7 @@ impl ContextProvider for Planner<'_> {
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
-        None
+        Some(Arc::new(ColumnTypes))
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
@@ -320,6 +320,21 @@ impl ContextProvider for Planner<'_> {
     ) -> datafusion::error::Result<Arc<dyn datafusion::common::file_options::file_type::FileType>>
     {
         Err(plan_datafusion_err!("files of type {extension} are not supported yet"))
+    }
+}
+
+/// A cast means the type that a column of that name has: `TIMESTAMP` is microseconds, `UUID` and
+/// unsigned integers exist.
+#[derive(Debug)]
+struct ColumnTypes;
+
+impl TypePlanner for ColumnTypes {
+    fn plan_type_field(
+        &self,
+        sql_type: &ast::DataType,
+    ) -> datafusion::error::Result<Option<FieldRef>> {
+        let known: Option<SqlType> = sql_type.to_string().parse().ok();
+        Ok(known.map(|known| Arc::new(Field::new("", known.arrow(), true))))
     }
 }
 

@@ -6,6 +6,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::optimizer::Analyzer;
 use datafusion::prelude::SessionConfig;
 use silt_catalog::{CATALOG_NAME, MAIN_NAMESPACE};
 
@@ -13,6 +14,7 @@ use crate::parse::{self, Source};
 use crate::planner::{Binding, Bound};
 use crate::shared::guarded;
 use crate::statement::{self, Setting};
+use crate::uuid::UuidRewrite;
 use crate::{
     AppendMode, Appender, Error, ErrorKind, IngestCounts, IngestTarget, Params, Prepared, Result,
     Shared, StatementResult,
@@ -189,9 +191,12 @@ fn state(shared: &Shared) -> SessionState {
     options.execution.sort_pushdown_buffer_capacity = SORT_BUFFER_BYTES;
     options.sql_parser.collect_spans = true;
     options.sql_parser.map_string_types_to_utf8view = true;
-    SessionStateBuilder::new()
+    let mut analyzer = Analyzer::new();
+    analyzer.add_function_rewrite(Arc::new(UuidRewrite));
+    let mut builder = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(Arc::clone(shared.memory()))
-        .with_default_features()
-        .build()
+        .with_default_features();
+    *builder.analyzer() = Some(analyzer);
+    builder.build()
 }

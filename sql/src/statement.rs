@@ -9,10 +9,13 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::format::ExplainFormat;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{ExplainOption, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
-use datafusion::sql::sqlparser::ast::{DescribeAlias, Query, SetExpr, Statement, With};
+use datafusion::sql::sqlparser::ast::{
+    AnalyzeFormatKind, DescribeAlias, Query, SetExpr, Statement, With,
+};
 
 use crate::ddl::{self, Ddl};
 use crate::dml::{self, Action, Write, distinct_output};
@@ -121,34 +124,28 @@ fn route(setting: &Setting, statement: Statement) -> Result<Routed> {
             if query_plan || estimate || options_given {
                 return Err(Error::unsupported("an option of EXPLAIN"));
             }
-            let statement = Statement::Explain {
-                describe_alias,
-                analyze,
-                verbose,
-                query_plan,
-                estimate,
-                statement: Box::new(Statement::Query(Box::new(explained(
-                    setting,
-                    *statement,
-                    analyze,
-                    describe_alias,
-                )?))),
-                format,
-                options: None,
+            if !matches!(describe_alias, DescribeAlias::Explain) {
+                return Err(Error::unsupported("DESCRIBE of anything but a table"));
+            }
+            let plan = planner.query(explained(setting, *statement, analyze)?)?;
+            let format = match format {
+                Some(
+                    AnalyzeFormatKind::Keyword(format) | AnalyzeFormatKind::Assignment(format),
+                ) => format.to_string().parse()?,
+                None => ExplainFormat::Indent,
             };
-            Routed::Query(planner.plan(statement)?)
+            let option = ExplainOption::default()
+                .with_verbose(verbose)
+                .with_analyze(analyze)
+                .with_format(format);
+            Routed::Query(LogicalPlanBuilder::from(plan).explain_option_format(option)?.build()?)
         }
         (other, _) => return Err(Error::unsupported(name_of(&other))),
     })
 }
 
 /// The query that EXPLAIN shows: the statement itself, or what it is rewritten to.
-fn explained(
-    setting: &Setting,
-    statement: Statement,
-    analyze: bool,
-    alias: DescribeAlias,
-) -> Result<Query> {
+fn explained(setting: &Setting, statement: Statement, analyze: bool) -> Result<Query> {
     let (statement, with) = unwrap_with(statement);
     if let Statement::Query(mut query) = statement {
         distinct_output(&mut query);
@@ -156,9 +153,6 @@ fn explained(
     }
     if analyze {
         return Err(Error::unsupported("EXPLAIN ANALYZE of a statement that changes rows"));
-    }
-    if !matches!(alias, DescribeAlias::Explain) {
-        return Err(Error::unsupported("DESCRIBE of a statement that changes rows"));
     }
     match statement {
         Statement::Update(update) => Ok(dml::plan_update(&setting.binding, update, with)?.1),

@@ -7,16 +7,13 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::types::{Float32Type, Float64Type};
-use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeBinaryBuilder, PrimitiveArray, StringViewBuilder,
-    new_null_array,
-};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, new_null_array};
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use silt_catalog::{ColumnDef, SqlType, TableDef};
 
-use crate::{Error, Result};
+use crate::{Error, Result, uuid};
 
 /// Longest value shown in a message, in characters.
 const SHOWN_CHARS_MAX: usize = 60;
@@ -92,9 +89,9 @@ fn convert(table: &TableDef, column: &ColumnDef, array: &ArrayRef) -> Result<Arr
 fn scalar(array: &ArrayRef, sql_type: &SqlType, to: &DataType) -> Result<ArrayRef> {
     let from = array.data_type();
     Ok(match (from, sql_type) {
-        (from, SqlType::Uuid) if is_text(from) => uuids(array)?,
+        (from, SqlType::Uuid) if is_text(from) => uuid::from_texts(array)?,
         (_, SqlType::Uuid) => cast(&cast(array, &DataType::Binary)?, to)?,
-        (DataType::FixedSizeBinary(16), SqlType::Text(_)) => uuid_texts(array),
+        (DataType::FixedSizeBinary(16), SqlType::Text(_)) => uuid::to_texts(array),
         (DataType::FixedSizeBinary(_), _) => cast(&cast(array, &DataType::Binary)?, to)?,
         (DataType::Float16 | DataType::Float32, _) if to.is_integer() => {
             let array = cast(array, &DataType::Float32)?;
@@ -174,53 +171,6 @@ fn may_assign(from: &DataType, to: &DataType) -> bool {
 
 fn type_name(data_type: &DataType) -> String {
     SqlType::from_arrow(data_type).map_or_else(|_| data_type.to_string(), |name| name.to_string())
-}
-
-fn uuids(array: &ArrayRef) -> Result<ArrayRef> {
-    let texts = cast(array, &DataType::Utf8View)?;
-    let mut builder = FixedSizeBinaryBuilder::with_capacity(texts.len(), 16);
-    for text in texts.as_string_view() {
-        match text.and_then(parse_uuid) {
-            Some(bytes) => builder.append_value(bytes)?,
-            None => builder.append_null(),
-        }
-    }
-    Ok(Arc::new(builder.finish()))
-}
-
-/// 32 hexadecimal digits, hyphens and braces as you like.
-fn parse_uuid(text: &str) -> Option<[u8; 16]> {
-    let mut number: u128 = 0;
-    let mut digits = 0;
-    for char in text.trim().chars() {
-        match char.to_digit(16) {
-            Some(digit) if digits < 32 => {
-                number = number << 4 | u128::from(digit);
-                digits += 1;
-            }
-            None if matches!(char, '-' | '{' | '}') => {}
-            _ => return None,
-        }
-    }
-    (digits == 32).then(|| number.to_be_bytes())
-}
-
-fn uuid_texts(array: &ArrayRef) -> ArrayRef {
-    let mut builder = StringViewBuilder::with_capacity(array.len());
-    for bytes in array.as_fixed_size_binary() {
-        let number = bytes.and_then(|bytes| bytes.try_into().ok()).map(u128::from_be_bytes);
-        builder.append_option(number.map(|number| {
-            format!(
-                "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-                number >> 96,
-                number >> 80 & 0xffff,
-                number >> 64 & 0xffff,
-                number >> 48 & 0xffff,
-                number & 0xffff_ffff_ffff
-            )
-        }));
-    }
-    Arc::new(builder.finish())
 }
 
 /// A value as a message shows it: texts quoted, long ones cut.

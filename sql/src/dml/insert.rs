@@ -17,8 +17,8 @@ use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    ConflictTarget, Expr, Insert, OnConflictAction, OnInsert, Query, SetExpr, SqliteOnConflict,
-    TableObject, UnaryOperator, Value, With,
+    CastKind, ConflictTarget, DataType, Expr, Insert, OnConflictAction, OnInsert, Parens, Query,
+    SetExpr, SqliteOnConflict, TableObject, UnaryOperator, Value, With,
 };
 use silt_catalog::{SqlType, TableDef};
 
@@ -56,9 +56,7 @@ pub(crate) fn plan_insert(
             }
             distinct_output(&mut source);
             if let SetExpr::Values(values) = &mut *source.body {
-                for row in &mut values.rows {
-                    prepare_values(&table, &targets, row)?;
-                }
+                prepare_values(&table, &targets, &mut values.rows)?;
             }
             Some(plan_source(planner, *source)?)
         }
@@ -105,35 +103,71 @@ fn targets(table: &TableDef, insert: &Insert) -> Result<Vec<usize>> {
     Ok(targets)
 }
 
-/// Puts DEFAULTs into a row of VALUES, and keeps the digits of numbers for decimal columns, which
-/// would pass through a float otherwise.
-fn prepare_values(table: &TableDef, targets: &[usize], row: &mut [Expr]) -> Result<()> {
-    if row.len() != targets.len() {
-        return Err(count_mismatch(targets.len(), row.len()));
-    }
-    for (expr, &index) in row.iter_mut().zip(targets) {
-        if is_default(expr) {
-            *expr = default_expr(table, index)?;
+/// Puts DEFAULTs into VALUES, and makes texts of numbers where that keeps them: in decimal
+/// columns, whose digits would pass through a float, and beside texts, which DataFusion would turn
+/// into numbers; beside texts other values are cast to text, since DataFusion wants one type. The
+/// gate reads them as what the column holds.
+fn prepare_values(
+    table: &TableDef,
+    targets: &[usize],
+    rows: &mut [Parens<Vec<Expr>>],
+) -> Result<()> {
+    let mut has_text = vec![false; targets.len()];
+    for row in rows.iter_mut() {
+        if row.len() != targets.len() {
+            return Err(count_mismatch(targets.len(), row.len()));
         }
-        if matches!(table.columns[index].sql_type, SqlType::Decimal(..))
-            && let Some(digits) = long_number(expr)
-        {
-            *expr = Expr::Value(Value::SingleQuotedString(digits).into());
+        for (place, expr) in row.iter_mut().enumerate() {
+            if is_default(expr) {
+                *expr = default_expr(table, targets[place])?;
+            }
+            has_text[place] |= matches!(expr, Expr::Value(value)
+                if matches!(value.value, Value::SingleQuotedString(_)));
+        }
+    }
+    for row in rows {
+        for (place, expr) in row.iter_mut().enumerate() {
+            let sql_type = &table.columns[targets[place]].sql_type;
+            let decimal = matches!(sql_type, SqlType::Decimal(..));
+            let reads_text = *sql_type != SqlType::Blob && !sql_type.arrow().is_nested();
+            let inexact = |digits: &str| decimal && (digits.contains('.') || digits.len() > 18);
+            match number(expr) {
+                Some(digits) if has_text[place] || inexact(&digits) => {
+                    *expr = Expr::Value(Value::SingleQuotedString(digits).into());
+                }
+                None if has_text[place] && !is_literal(expr) && reads_text => *expr = text(expr),
+                _ => {}
+            }
         }
     }
     Ok(())
 }
 
-/// A number that is not exact as a float or a BIGINT: its text.
-fn long_number(expr: &Expr) -> Option<String> {
+/// Whether an expression is a text or NULL as it stands.
+fn is_literal(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value)
+        if matches!(value.value, Value::SingleQuotedString(_) | Value::Null))
+}
+
+/// `CAST(expr AS TEXT)`.
+fn text(expr: &Expr) -> Expr {
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(expr.clone()),
+        data_type: DataType::Text,
+        array: false,
+        format: None,
+    }
+}
+
+/// The text of a number.
+fn number(expr: &Expr) -> Option<String> {
     match expr {
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
-            long_number(expr).map(|digits| format!("-{digits}"))
+            number(expr).map(|digits| format!("-{digits}"))
         }
         Expr::Value(value) => match &value.value {
-            Value::Number(text, _) if text.contains('.') || text.len() > 18 => {
-                Some(text.to_string())
-            }
+            Value::Number(text, _) => Some(text.to_string()),
             _ => None,
         },
         _ => None,

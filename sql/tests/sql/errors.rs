@@ -66,6 +66,21 @@ fn syntax_errors_have_a_place() {
 }
 
 #[test]
+fn functions_are_named_without_advice_on_other_programs() {
+    let mut db = db();
+    db.run("CREATE TABLE t (a TEXT PRIMARY KEY)");
+    let error = db.error("SELECT lowwer(a) FROM t");
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::NotFound, "function \"lowwer\" does not exist")
+    );
+    assert_eq!(error.position(), Some(Position { line: 1, column: 8 }));
+    let error = db.error("SELECT sum(a) FROM t");
+    assert!(!error.message().contains("DataFusion"), "{error}");
+    assert!(!error.message().contains('\n'), "{error}");
+}
+
+#[test]
 fn errors_while_rows_are_computed_reach_the_reader() {
     let mut db = db();
     db.run("CREATE TABLE t (a TEXT PRIMARY KEY); INSERT INTO t VALUES ('1'), ('x')");

@@ -151,6 +151,10 @@ fn null_and_misfits_are_refused_by_name() {
             "INSERT INTO t VALUES (99999999999, 1, 'a')",
             "value 99999999999 does not fit column \"k\" of type INTEGER in table t",
         ),
+        (
+            "INSERT INTO t VALUES (1, 1, 'a'), (2, 'x', 'b')",
+            "value 'x' does not fit column \"small\" of type TINYINT in table t",
+        ),
         ("INSERT INTO t VALUES (1, 1)", "INSERT names 3 columns but gives 2 values"),
         ("INSERT INTO t (k, k) VALUES (1, 1)", "column \"k\" is named twice"),
     ] {

@@ -39,6 +39,24 @@ fn a_uuid_is_found_by_its_text() {
     assert_eq!(db.rows("SELECT count(*) FROM t"), "2");
     let error = db.error("INSERT INTO t VALUES ('550E8400E29B41D4A716446655440000', 3)");
     assert!(error.message().starts_with("duplicate key (u) = (550e8400"), "{error}");
+    for condition in [
+        "u = '550e8400-e29b-41d4-a716-446655440000'",
+        "'550e8400e29b41d4a716446655440000' = u",
+        "u IN ('550e8400-e29b-41d4-a716-446655440000', '00000000-0000-0000-0000-000000000000')",
+        "u BETWEEN '550e8400-e29b-41d4-a716-446655440000' AND '550e8400-e29b-41d4-a716-446655440001'",
+        "u::TEXT = '550e8400-e29b-41d4-a716-446655440000'",
+        "u = CAST('550e8400-e29b-41d4-a716-446655440000' AS UUID)",
+    ] {
+        let sql = format!("SELECT n FROM t WHERE {condition}");
+        assert_eq!(db.rows(&sql), "1", "{condition}");
+    }
+    let plan = db.rows("EXPLAIN SELECT n FROM t WHERE u = '550e8400-e29b-41d4-a716-446655440000'");
+    assert!(plan.contains("get"), "{plan}");
+    assert_eq!(
+        db.rows("SELECT u::TEXT FROM t WHERE n = 1"),
+        "550e8400-e29b-41d4-a716-446655440000"
+    );
+    assert_eq!(db.error("SELECT n FROM t WHERE u = 'x'").message(), "'x' is not a UUID");
 }
 
 #[test]
@@ -54,6 +72,19 @@ fn text_is_compared_with_dates_times_and_numbers() {
     assert_eq!(
         db.rows("SELECT d FROM t WHERE d BETWEEN '2026-01-01' AND DATE '2026-01-03' AND n = 1.1"),
         "2026-01-02"
+    );
+}
+
+#[test]
+fn times_reach_beyond_the_nanoseconds() {
+    let mut db = db();
+    db.run("CREATE TABLE t (at TIMESTAMP PRIMARY KEY)");
+    db.run(
+        "INSERT INTO t VALUES (TIMESTAMP '9999-12-31 23:59:59.999999'), ('0001-01-01 00:00:00')",
+    );
+    assert_eq!(
+        db.rows("SELECT at FROM t WHERE at > TIMESTAMP '3000-01-01'"),
+        "9999-12-31T23:59:59.999999"
     );
 }
 
