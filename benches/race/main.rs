@@ -1,0 +1,119 @@
+//! The race: SiltDB beside SQLite and DuckDB, the same rows and questions for each, one process a
+//! peer, answers compared. See `benches/README.md`.
+
+#![expect(
+    unreachable_pub,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a bench: it has a clock and files of its own, and its numbers are small"
+)]
+
+mod arrow_answer;
+mod data;
+mod driver;
+mod goals;
+mod memory;
+mod peers;
+mod process;
+mod queries;
+mod record;
+mod report;
+mod scale;
+mod steps;
+mod tables;
+mod tpch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::peers::PEERS;
+use crate::scale::Scale;
+use crate::steps::{Request, WORKS};
+use crate::tables::{GROUPS, Result};
+
+/// Runs the same work on several databases and prints what each took.
+#[derive(Debug, Parser)]
+#[command(name = "race")]
+struct Arguments {
+    /// Who runs: some of silt, sqlite, duckdb, separated by commas
+    #[arg(long, value_delimiter = ',', default_values = PEERS)]
+    peers: Vec<String>,
+    /// What they do: all, or some of W1 to W9, separated by commas
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    work: Vec<String>,
+    /// With which tables: some of events, triples, tpch
+    #[arg(long, value_delimiter = ',', default_values = GROUPS)]
+    tables: Vec<String>,
+    /// How much: full, small (a tenth) or smoke
+    #[arg(long, default_value = "small")]
+    scale: String,
+    /// As --scale smoke; peers that are not there are left out
+    #[arg(long)]
+    smoke: bool,
+    /// A file for the results as JSON lines
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Prints the table as Markdown
+    #[arg(long)]
+    markdown: bool,
+    /// Paths of Silt's that are switched off, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<String>,
+    /// Where generated rows, databases and DuckDB's environment go; default ~/.cache/siltdb/race
+    #[arg(long)]
+    cache: Option<PathBuf>,
+    /// Runs one peer in this process, over this folder; what a race starts
+    #[arg(long, hide = true)]
+    peer_in: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn request(&self) -> Result<Request> {
+        let name = if self.smoke { "smoke" } else { &self.scale };
+        let scale = Scale::named(name)
+            .ok_or_else(|| format!("there is no scale {name}: full, small, smoke"))?;
+        let all = WORKS.map(|(work, _)| work);
+        let works = if self.work.iter().any(|work| work == "all") {
+            all.map(str::to_owned).to_vec()
+        } else {
+            self.work.clone()
+        };
+        known("work", &works, &all)?;
+        known("group of tables", &self.tables, &GROUPS)?;
+        known("peer", &self.peers, &PEERS)?;
+        Ok(Request { scale, works, groups: self.tables.clone() })
+    }
+
+    fn cache(&self) -> Result<PathBuf> {
+        if let Some(folder) = &self.cache {
+            return Ok(folder.clone());
+        }
+        let home = std::env::var_os("HOME").ok_or("there is no HOME: give --cache")?;
+        Ok(PathBuf::from(home).join(".cache").join("siltdb").join("race"))
+    }
+}
+
+fn known(what: &str, names: &[String], all: &[&str]) -> Result<()> {
+    match names.iter().find(|name| !all.contains(&name.as_str())) {
+        Some(name) => Err(format!("there is no {what} {name}: {}", all.join(", ")).into()),
+        None => Ok(()),
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match &arguments.peer_in {
+        Some(folder) => process::child(&arguments, folder),
+        None => process::parent(&arguments),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("race: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

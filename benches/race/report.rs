@@ -1,0 +1,342 @@
+//! All peers' figures in one table, their answers compared.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::goals::{self, Bound};
+use crate::record::{Record, Unit};
+use crate::steps::{Request, WORKS};
+
+/// What became of one peer.
+#[derive(Debug)]
+pub struct Outcome {
+    pub name: String,
+    pub about: Value,
+    pub records: Vec<Record>,
+    pub errors: Vec<String>,
+    left_out: Option<String>,
+}
+
+impl Outcome {
+    pub fn new(name: &str) -> Self {
+        let name = name.to_owned();
+        Self { name, about: Value::Null, records: Vec::new(), errors: Vec::new(), left_out: None }
+    }
+
+    /// A peer that is not there.
+    pub fn left_out(name: &str, reason: &str) -> Self {
+        Self { left_out: Some(reason.to_owned()), ..Self::new(name) }
+    }
+}
+
+/// A whole race.
+#[derive(Debug)]
+pub struct Report {
+    scale: &'static str,
+    outcomes: Vec<Outcome>,
+}
+
+impl Report {
+    pub fn new(request: &Request) -> Self {
+        Self { scale: request.scale.name, outcomes: Vec::new() }
+    }
+
+    pub fn add(&mut self, outcome: Outcome) {
+        self.outcomes.push(outcome);
+    }
+
+    /// JSON lines: the race, who ran, every record.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![json!({"scale": self.scale}).to_string()];
+        for outcome in &self.outcomes {
+            let about = json!({
+                "peer": outcome.name, "about": outcome.about, "left_out": outcome.left_out,
+            });
+            lines.push(about.to_string());
+            lines.extend(outcome.records.iter().map(|record| record.to_json().to_string()));
+        }
+        lines
+    }
+
+    fn records(&self) -> impl Iterator<Item = &Record> {
+        self.outcomes.iter().flat_map(|outcome| &outcome.records)
+    }
+
+    /// Peers that failed, and answers that differ.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults: Vec<String> =
+            self.outcomes.iter().flat_map(|outcome| outcome.errors.iter().cloned()).collect();
+        let mut firsts: Vec<&Record> = Vec::new();
+        for record in self.records().filter(|record| !record.answers.is_empty()) {
+            let same = |first: &&&Record| first.work == record.work && first.case == record.case;
+            let Some(first) = firsts.iter().find(same) else {
+                firsts.push(record);
+                continue;
+            };
+            let answers = first.answers.iter().zip(&record.answers);
+            for (number, (theirs, ours)) in answers.enumerate() {
+                if !theirs.agrees(ours) {
+                    faults.push(format!(
+                        "{} {}, repetition {number}: {} {} answers {theirs:?}, {} {} {ours:?}",
+                        record.work, record.case, first.peer, first.door, record.peer, record.door
+                    ));
+                }
+            }
+        }
+        faults
+    }
+
+    /// The table, for a terminal or as Markdown.
+    pub fn table(&self, markdown: bool) -> String {
+        let mut text = String::new();
+        self.heading(&mut text, markdown);
+        let ran: Vec<&str> = self
+            .outcomes
+            .iter()
+            .filter(|outcome| outcome.left_out.is_none())
+            .map(|outcome| outcome.name.as_str())
+            .collect();
+        let ours = ran.iter().find(|&&name| name == "silt").or(ran.first()).copied();
+        let Some(ours) = ours else { return text };
+        let others: Vec<&str> = ran.iter().copied().filter(|&name| name != ours).collect();
+        let mut head = vec!["work".to_owned(), "case".to_owned(), "by".to_owned(), ours.to_owned()];
+        head.extend(others.iter().map(|name| format!("{name} (ratio)")));
+        head.push("goal".to_owned());
+        let mut rows = Vec::new();
+        for (work, _) in WORKS {
+            let of_work = |record: &&Record| record.work == work;
+            let mine = self.records().filter(of_work).filter(|record| record.peer == ours);
+            rows.extend(mine.map(|record| self.row(record, &others)));
+            // What only others can do.
+            let theirs = self.records().filter(of_work).filter(|record| {
+                let known = |mine: &Record| mine.peer == ours && mine.case == record.case;
+                record.peer != ours && record.work == work && !self.records().any(known)
+            });
+            let mut told: Vec<&str> = Vec::new();
+            for record in theirs {
+                if !told.contains(&record.case.as_str()) {
+                    told.push(&record.case);
+                    let mut row = vec![work.to_owned(), record.case.clone(), String::new()];
+                    row.push("-".to_owned());
+                    row.extend(others.iter().map(|name| self.cell(None, record, name)));
+                    row.push(String::new());
+                    rows.push(row);
+                }
+            }
+        }
+        rows.extend(self.total_of_tpch(ours, &others));
+        layout(&mut text, &head, &rows, markdown);
+        self.footing(&mut text, &ran, markdown);
+        text
+    }
+
+    fn heading(&self, text: &mut String, markdown: bool) {
+        let begin = if markdown { "- " } else { "" };
+        writeln!(text, "{begin}scale {}", self.scale).expect("a String takes all");
+        for outcome in &self.outcomes {
+            let said = |name: &str| outcome.about[name].as_str().unwrap_or("?").to_owned();
+            let line = match &outcome.left_out {
+                Some(reason) => format!("{}: left out: {reason}", outcome.name),
+                None => format!(
+                    "{} {}: enforces {}; syncs {}",
+                    outcome.name,
+                    said("version"),
+                    said("enforces"),
+                    said("syncs")
+                ),
+            };
+            writeln!(text, "{begin}{line}").expect("a String takes all");
+        }
+        text.push_str("\nRatios say how many times better ours is: above 1 it wins.\n\n");
+    }
+
+    fn row(&self, record: &Record, others: &[&str]) -> Vec<String> {
+        let mut row = vec![record.work.clone(), record.case.clone(), record.door.clone()];
+        row.push(format!("{} {}", number(record.value), record.unit.name()));
+        row.extend(others.iter().map(|name| self.cell(Some(record), record, name)));
+        row.push(self.goal(record));
+        row
+    }
+
+    /// A peer's figures for the case, each with the ratio to ours.
+    fn cell(&self, ours: Option<&Record>, case: &Record, peer: &str) -> String {
+        let same = |record: &&Record| {
+            record.peer == peer && record.work == case.work && record.case == case.case
+        };
+        let cell = |record: &Record| {
+            let mut text = number(record.value);
+            if let Some(ours) = ours {
+                write!(text, " ({})", ratio(times_better(ours, record.value)))
+                    .expect("a String takes all");
+            }
+            if !record.door.is_empty() {
+                write!(text, " {}", record.door).expect("a String takes all");
+            }
+            text
+        };
+        let cells: Vec<String> = self.records().filter(same).map(cell).collect();
+        if cells.is_empty() { "-".to_owned() } else { cells.join("; ") }
+    }
+
+    fn goal(&self, record: &Record) -> String {
+        match goals::of(record) {
+            None => String::new(),
+            Some(Bound::Value(bound)) => {
+                let sign = if record.unit.more_is_better() { ">=" } else { "<=" };
+                verdict(&format!("{sign} {}", number(bound)), times_better(record, bound))
+            }
+            Some(Bound::Times(times, peer)) => {
+                let same = |other: &&Record| {
+                    other.peer == peer && other.work == record.work && other.case == record.case
+                };
+                let best = self.records().filter(same).map(|other| other.value);
+                let best = if record.unit.more_is_better() {
+                    best.reduce(f64::max)
+                } else {
+                    best.reduce(f64::min)
+                };
+                match best {
+                    None => format!("{times:.2} x {peer}"),
+                    Some(best) => {
+                        verdict(&format!("{times:.2} x {peer}"), times_better(record, best) / times)
+                    }
+                }
+            }
+        }
+    }
+
+    fn total_of_tpch(&self, ours: &str, others: &[&str]) -> Option<Vec<String>> {
+        let total = |peer: &str| {
+            let of_peer = |record: &&Record| {
+                record.peer == peer
+                    && record.unit == Unit::Millis
+                    && record.case.starts_with("TPC-H Q")
+            };
+            let values: Vec<f64> =
+                self.records().filter(of_peer).map(|record| record.value).collect();
+            (values.len() == 22).then(|| values.iter().sum::<f64>())
+        };
+        let mine = total(ours)?;
+        let mut row = vec!["W6".to_owned(), "TPC-H, all 22".to_owned(), String::new()];
+        row.push(format!("{} ms", number(mine)));
+        row.extend(others.iter().map(|peer| {
+            let cell = |value: f64| format!("{} ({})", number(value), ratio(value / mine));
+            total(peer).map_or_else(|| "-".to_owned(), cell)
+        }));
+        row.push(match total("duckdb") {
+            Some(theirs) => verdict("1.00 x duckdb", theirs / mine),
+            None => String::new(),
+        });
+        Some(row)
+    }
+
+    fn footing(&self, text: &mut String, ran: &[&str], markdown: bool) {
+        let begin = if markdown { "- " } else { "" };
+        text.push('\n');
+        let of = |record: &&Record| ran.contains(&record.peer.as_str()) && !record.note.is_empty();
+        for record in self.records().filter(of) {
+            let Record { peer, work, case, door, note, .. } = record;
+            writeln!(text, "{begin}{work} {case}, {peer} {door}: {note}")
+                .expect("a String takes all");
+        }
+    }
+}
+
+/// How many times better than `other` ours is.
+fn times_better(ours: &Record, other: f64) -> f64 {
+    if ours.unit.more_is_better() { ours.value / other } else { other / ours.value }
+}
+
+fn verdict(goal: &str, reached: f64) -> String {
+    let word = if reached >= 1.0 { "reached" } else { "short" };
+    format!("{goal}: {word}, {}", ratio(reached))
+}
+
+fn ratio(value: f64) -> String {
+    match value {
+        value if value >= 100.0 => format!("{value:.0}x"),
+        value if value >= 10.0 => format!("{value:.1}x"),
+        value => format!("{value:.2}x"),
+    }
+}
+
+/// A number with three or four digits that say something.
+pub fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1e6 => format!("{:.2} M", value / 1e6),
+        size if size >= 1e4 => format!("{:.1} k", value / 1e3),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+fn layout(text: &mut String, head: &[String], rows: &[Vec<String>], markdown: bool) {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.max().unwrap_or_default().max(head[column].chars().count())
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let mut line = |cells: &[String]| {
+        let cells = cells.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
+        let cells: Vec<String> = cells.collect();
+        let line = if markdown {
+            format!("| {} |", cells.join(" | "))
+        } else {
+            cells.join("  ").trim_end().to_owned()
+        };
+        writeln!(text, "{line}").expect("a String takes all");
+    };
+    line(head);
+    let rule: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
+    line(&rule);
+    rows.iter().for_each(|row| line(row));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Answer;
+    use crate::scale::Scale;
+
+    fn record(peer: &str, value: f64, rows: u64) -> Record {
+        Record {
+            peer: peer.to_owned(),
+            work: "W6".to_owned(),
+            case: "count".to_owned(),
+            door: String::new(),
+            unit: Unit::Millis,
+            value,
+            runs: vec![value],
+            answers: vec![Answer { rows, ..Answer::default() }],
+            note: String::new(),
+        }
+    }
+
+    fn report(records: Vec<Record>) -> Report {
+        let scale = Scale::named("smoke").expect("a scale");
+        let mut report = Report::new(&Request { scale, works: vec![], groups: vec![] });
+        for record in records {
+            let mut outcome = Outcome::new(&record.peer);
+            outcome.records.push(record);
+            report.add(outcome);
+        }
+        report
+    }
+
+    #[test]
+    fn a_difference_of_answers_is_a_fault() {
+        assert!(report(vec![record("silt", 1.0, 3), record("duckdb", 2.0, 3)]).faults().is_empty());
+        let faults = report(vec![record("silt", 1.0, 3), record("duckdb", 2.0, 4)]).faults();
+        assert_eq!(faults.len(), 1);
+    }
+
+    #[test]
+    fn a_ratio_above_one_is_a_win() {
+        let report = report(vec![record("silt", 1.0, 3), record("duckdb", 2.0, 3)]);
+        let table = report.table(false);
+        assert!(table.contains("2.00 (2.00x)"), "{table}");
+        assert!(table.contains("reached, 2.00x"), "{table}");
+    }
+}
