@@ -110,7 +110,8 @@ impl KeyShape {
                 whole = false;
                 if field.lower.is_some() || field.upper.is_some() {
                     field.filters.iter().for_each(|&filter| exact[filter] = true);
-                    ranges = Some(prefixes.iter().map(|prefix| field.range(prefix)).collect());
+                    ranges =
+                        Some(prefixes.iter().filter_map(|prefix| field.range(prefix)).collect());
                 }
                 break;
             };
@@ -138,7 +139,9 @@ impl KeyShape {
     /// have been promised before its placeholders were bound.
     pub(crate) fn may_be_exact(&self, filter: &Expr) -> bool {
         match filter {
-            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            // Parts that are NULL by now were comparisons once.
+            Expr::Literal(..) => true,
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or | Operator::And, right }) => {
                 self.may_be_exact(left) && self.may_be_exact(right)
             }
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
@@ -307,12 +310,16 @@ impl FieldLimits {
         Some(points.iter().filter(|point| above(point) && below(point)).cloned().collect())
     }
 
-    /// The keys that begin with `prefix` and have this field within its bounds.
-    fn range(&self, prefix: &[u8]) -> KeyRange {
+    /// The keys that begin with `prefix` and have this field within its bounds; none if that is
+    /// behind every key.
+    fn range(&self, prefix: &[u8]) -> Option<KeyRange> {
         let whole = with_prefix(prefix.to_vec());
         let start = match &self.lower {
             Some((bytes, true)) => Bound::Included([prefix, bytes].concat()),
-            Some((bytes, false)) => after([prefix, bytes].concat(), Bound::Included),
+            Some((bytes, false)) => match after([prefix, bytes].concat(), Bound::Included) {
+                Bound::Unbounded => return None,
+                start => start,
+            },
             None => whole.start,
         };
         let end = match &self.upper {
@@ -320,7 +327,7 @@ impl FieldLimits {
             Some((bytes, false)) => Bound::Excluded([prefix, bytes].concat()),
             None => whole.end,
         };
-        KeyRange { start, end }
+        Some(KeyRange { start, end })
     }
 }
 
@@ -344,7 +351,7 @@ fn is_constant(expr: &Expr) -> bool {
 }
 
 /// `scalar` as a value of `data_type` that is equal to it, if there is one.
-fn exact_cast(scalar: &ScalarValue, data_type: &DataType) -> Option<ScalarValue> {
+pub(crate) fn exact_cast(scalar: &ScalarValue, data_type: &DataType) -> Option<ScalarValue> {
     if scalar.data_type() == *data_type {
         return Some(scalar.clone());
     }
