@@ -12,6 +12,9 @@ pub struct SqlOptions {
     pub threads: usize,
     /// Longest accepted text of one call, in bytes. Default 64 MiB.
     pub text_bytes_max: usize,
+    /// Whether statements that name keys run without the planner. Default true; false is for tests
+    /// and for measuring what it pays.
+    pub point_statements: bool,
 }
 
 impl Default for SqlOptions {
@@ -21,6 +24,7 @@ impl Default for SqlOptions {
             spill_bytes_max: 64 << 30,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             text_bytes_max: 64 << 20,
+            point_statements: true,
         }
     }
 }

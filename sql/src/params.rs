@@ -1,6 +1,7 @@
 //! [`Params`]: the values of a statement's parameters.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use datafusion::scalar::ScalarValue;
 
@@ -72,7 +73,24 @@ pub(crate) enum Slot {
     Named(String),
 }
 
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "${number}"),
+            Self::Named(name) => write!(f, ":{name}"),
+        }
+    }
+}
+
 impl Params {
+    /// The value of one slot.
+    pub(crate) fn of_slot(&self, slot: &Slot) -> Option<&ScalarValue> {
+        match slot {
+            Slot::Number(number) => self.positional.get(number - 1),
+            Slot::Named(name) => self.named.get(name),
+        }
+    }
+
     /// The values of a statement's slots, in order.
     ///
     /// # Errors
@@ -94,6 +112,17 @@ impl Params {
             }),
         };
         slots.iter().map(value).collect()
+    }
+
+    /// Checks that every slot has a value.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the parameter that has no value.
+    pub(crate) fn check_given(&self, slots: &[Slot]) -> Result<()> {
+        match slots.iter().all(|slot| self.of_slot(slot).is_some()) {
+            true => Ok(()),
+            false => self.bind(slots).map(drop),
+        }
     }
 
     /// Checks that every value is asked for by one of a text's statements.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -10,12 +11,14 @@ use datafusion::sql::sqlparser::ast::Statement;
 use parking_lot::Mutex;
 
 use crate::dml::distinct_output;
+use crate::params::Slot;
 use crate::parse::Source;
 use crate::planner::Bound;
+use crate::point::{Arg, Call, KeptText, Units, ValueRows, Values, lift};
 use crate::session::{bind, execute};
 use crate::shared::guarded;
 use crate::statement::{Planned, Setting};
-use crate::{Params, Result, Shared, StatementResult, guard, refuse};
+use crate::{Error, Params, Result, Shared, StatementResult, guard, refuse};
 
 /// A statement that is run often with other parameters, each time against the newest data.
 ///
@@ -26,6 +29,16 @@ pub struct Prepared {
     state: Arc<SessionState>,
     source: Source,
     kept: Mutex<Option<Kept>>,
+    units: Units,
+    insert: Option<InsertForm>,
+}
+
+/// An INSERT of VALUES.
+#[derive(Debug)]
+struct InsertForm {
+    /// The statement without its rows.
+    kept: KeptText,
+    rows: ValueRows<'static>,
 }
 
 /// A plan with open parameters, bound to a moment that is over.
@@ -40,8 +53,11 @@ impl Prepared {
         shared: Arc<Shared>,
         state: Arc<SessionState>,
         source: Source,
+        sql: &str,
     ) -> Result<Self> {
-        let prepared = Self { shared, state, source, kept: Mutex::new(None) };
+        let (kept, units) = (Mutex::new(None), Units::default());
+        let insert = InsertForm::new(sql);
+        let prepared = Self { shared, state, source, kept, units, insert };
         if prepared.source.slots().is_empty() && !prepared.source.writes() {
             // Names and types show now; with parameters they may depend on the values.
             *prepared.kept.lock() = prepared.plan(&Bound::default())?;
@@ -72,6 +88,9 @@ impl Prepared {
     /// `Invalid` if a parameter has no value or does not fit; else what the statement says.
     pub fn execute(&self, params: &Params) -> Result<StatementResult> {
         params.check_used(self.source.slots().iter())?;
+        if let Some(result) = self.by_keys(params)? {
+            return Ok(result);
+        }
         if self.source.writes() {
             return execute(&self.shared, &self.now(), &self.source, params);
         }
@@ -79,6 +98,72 @@ impl Prepared {
             let place = error.subject().and_then(|name| self.source.find(name));
             error.at(place)
         })
+    }
+
+    /// Runs it without the planner, if it is a statement of that kind.
+    fn by_keys(&self, params: &Params) -> Result<Option<StatementResult>> {
+        if !self.shared.options().point_statements {
+            return Ok(None);
+        }
+        let slots = self.source.slots().iter();
+        let args = slots.map(|slot| params.of_slot(slot).map(Arg::Scalar));
+        if let Some(insert) = &self.insert {
+            return self.insert_values(insert, Values::Rows(&insert.rows, params));
+        }
+        // A value that is missing is named by the planned way.
+        let Some(args) = args.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let call = Call { args: &args, values: None };
+        guarded(|| self.units.run(&self.shared, &self.state, &self.source, call))
+    }
+
+    fn insert_values(
+        &self,
+        insert: &InsertForm,
+        values: Values<'_>,
+    ) -> Result<Option<StatementResult>> {
+        let InsertForm { kept, .. } = insert;
+        let call = Call { args: &[], values: Some(values) };
+        guarded(|| kept.units.run(&self.shared, &self.state, &kept.source, call))
+    }
+
+    /// Runs an INSERT of one row of VALUES once for each set of parameters, as one statement: all
+    /// rows are committed together. Gives the number of rows written.
+    ///
+    /// # Errors
+    /// `Unsupported` for another statement; `Invalid` if a parameter has no value or does not fit;
+    /// else what the statement says of all rows.
+    pub fn execute_many(&self, params: &[Params]) -> Result<u64> {
+        for params in params {
+            params.check_used(self.source.slots().iter())?;
+            params.check_given(self.source.slots())?;
+        }
+        self.many(|insert| Values::Many(&insert.rows, params))
+    }
+
+    /// As [`execute_many`](Self::execute_many) with a row of `batch` for each set of parameters:
+    /// its columns stand for them by position, or by name for `:name`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn execute_batch(&self, batch: &RecordBatch) -> Result<u64> {
+        let missing = |slot: &&Slot| match slot {
+            Slot::Number(number) => *number > batch.num_columns(),
+            Slot::Named(name) => batch.column_by_name(name).is_none(),
+        };
+        if let Some(slot) = self.source.slots().iter().find(missing) {
+            return Err(Error::invalid(format!("parameter {slot} has no column in the batch")));
+        }
+        self.many(|insert| Values::Columns(&insert.rows, batch))
+    }
+
+    fn many<'a>(&'a self, values: impl FnOnce(&'a InsertForm) -> Values<'a>) -> Result<u64> {
+        let unsupported = || Error::unsupported("many sets of parameters for this statement");
+        let insert = self.insert.as_ref().filter(|insert| insert.rows.len() == 1);
+        let insert = insert.ok_or_else(unsupported)?;
+        match self.insert_values(insert, values(insert))? {
+            Some(StatementResult::Count { rows, .. }) => Ok(rows),
+            _ => Err(unsupported()),
+        }
     }
 
     fn query(&self, params: &Params) -> Result<StatementResult> {
@@ -134,6 +219,16 @@ impl Prepared {
         let mut state = SessionState::clone(&self.state);
         state.mark_start_execution();
         Arc::new(state)
+    }
+}
+
+impl InsertForm {
+    fn new(sql: &str) -> Option<Self> {
+        let lifted = lift(sql)?;
+        let rows = lifted.rows?.into_owned();
+        let kept = KeptText::new(&lifted.key).ok().flatten()?;
+        // Their places among the others are lost with the rows.
+        kept.given().is_empty().then_some(Self { kept, rows })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a statement gives back: rows as they come, or a count.
 
+use std::fmt;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -11,6 +12,8 @@ use futures::Stream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use crate::point::{FoundRow, PointScan};
+use crate::shared::guarded;
 use crate::{Error, ErrorKind, Result, Shared};
 
 /// The outcome of one statement.
@@ -34,14 +37,30 @@ pub enum StatementResult {
 
 /// Rows of a running statement. An iterator that blocks, inside and outside of an async runtime,
 /// and a `Stream`.
-#[derive(Debug)]
 pub struct RowStream {
+    rows: Rows,
+}
+
+/// Where rows come from.
+enum Rows {
+    /// They are there already.
+    Ready(std::vec::IntoIter<RecordBatch>),
+    /// The one row of a lookup.
+    Found(Box<FoundRow>),
+    /// Read on the thread that asks for them.
+    Scan(Arc<Shared>, Box<PointScan>),
+    /// Computed on the runtime's threads.
+    Running(Running),
+    Ended,
+}
+
+/// Rows that a task sends.
+struct Running {
     /// `Ok(None)` is the end: a channel that closes without it was cut off.
     batches: mpsc::Receiver<Result<Option<RecordBatch>>>,
-    ended: bool,
-    task: Option<AbortHandle>,
+    task: AbortHandle,
     /// Keeps the threads that compute the rows.
-    _shared: Option<Arc<Shared>>,
+    _shared: Arc<Shared>,
 }
 
 impl RowStream {
@@ -50,17 +69,53 @@ impl RowStream {
         batches: mpsc::Receiver<Result<Option<RecordBatch>>>,
         task: AbortHandle,
     ) -> Self {
-        Self { batches, ended: false, task: Some(task), _shared: Some(shared) }
+        Self { rows: Rows::Running(Running { batches, task, _shared: shared }) }
     }
 
     /// Rows that are there already.
     pub(crate) fn ready(batches: Vec<RecordBatch>) -> Self {
-        let (sender, receiver) = mpsc::channel(batches.len() + 1);
-        for batch in batches.into_iter().map(Some).chain([None]) {
-            // The channel has room for all of them and its receiver lives: this cannot fail.
-            drop(sender.try_send(Ok(batch)));
+        Self { rows: Rows::Ready(batches.into_iter()) }
+    }
+
+    /// The one row of a lookup.
+    pub(crate) fn found(row: FoundRow) -> Self {
+        Self { rows: Rows::Found(Box::new(row)) }
+    }
+
+    /// Rows of key ranges.
+    pub(crate) fn scan(shared: Arc<Shared>, scan: Box<PointScan>) -> Self {
+        Self { rows: Rows::Scan(shared, scan) }
+    }
+
+    /// Takes out the one row of a lookup, which is then not given again; none if the rows come
+    /// another way.
+    pub fn take_found(&mut self) -> Option<FoundRow> {
+        match std::mem::replace(&mut self.rows, Rows::Ended) {
+            Rows::Found(row) => Some(*row),
+            other => {
+                self.rows = other;
+                None
+            }
         }
-        Self { batches: receiver, ended: false, task: None, _shared: None }
+    }
+
+    /// The next batch of rows that come without waiting for another thread; `None` if they do not.
+    fn next_here(&mut self) -> Option<Option<Result<RecordBatch>>> {
+        let next = match &mut self.rows {
+            Rows::Ready(batches) => batches.next().map(Ok),
+            Rows::Scan(_, scan) => guarded(|| scan.next().transpose()).transpose(),
+            Rows::Found(row) => {
+                let batch = row.to_batch().cloned();
+                self.rows = Rows::Ended;
+                return Some(Some(batch));
+            }
+            Rows::Ended => None,
+            Rows::Running(_) => return None,
+        };
+        if !matches!(next, Some(Ok(_))) {
+            self.rows = Rows::Ended;
+        }
+        Some(next)
     }
 }
 
@@ -68,7 +123,10 @@ impl Iterator for RowStream {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        wait(futures::StreamExt::next(self))
+        match self.next_here() {
+            Some(next) => next,
+            None => wait(futures::StreamExt::next(self)),
+        }
     }
 }
 
@@ -76,26 +134,41 @@ impl Stream for RowStream {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.ended {
-            return Poll::Ready(None);
+        let this = &mut *self;
+        if let Rows::Scan(..) = this.rows
+            && let Rows::Scan(shared, scan) = std::mem::replace(&mut this.rows, Rows::Ended)
+        {
+            // Who polls must not be held up by the disk.
+            match shared.send(futures::stream::iter(scan)) {
+                Ok(running) => *this = running,
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
         }
-        let Poll::Ready(next) = self.batches.poll_recv(context) else { return Poll::Pending };
+        if let Some(next) = this.next_here() {
+            return Poll::Ready(next);
+        }
+        let Rows::Running(running) = &mut this.rows else { return Poll::Ready(None) };
+        let Poll::Ready(next) = running.batches.poll_recv(context) else { return Poll::Pending };
         let next = match next {
             Some(Ok(Some(batch))) => return Poll::Ready(Some(Ok(batch))),
             Some(Ok(None)) => None,
             Some(Err(error)) => Some(Err(error)),
             None => Some(Err(Error::new(ErrorKind::Interrupted, "the statement was cancelled"))),
         };
-        self.ended = true;
+        this.rows = Rows::Ended;
         Poll::Ready(next)
     }
 }
 
-impl Drop for RowStream {
+impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.task.abort();
+    }
+}
+
+impl fmt::Debug for RowStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowStream").finish_non_exhaustive()
     }
 }
 

@@ -12,6 +12,7 @@ use silt_catalog::{CATALOG_NAME, MAIN_NAMESPACE};
 
 use crate::parse::{self, Source};
 use crate::planner::{Binding, Bound};
+use crate::point::{Call, StatementCache, Values, lift};
 use crate::shared::guarded;
 use crate::statement::{self, Setting};
 use crate::uuid::UuidRewrite;
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// How often a statement runs again that lost against another commit.
-const ATTEMPTS: usize = 10;
+pub(crate) const ATTEMPTS: usize = 10;
 /// Rows kept ready behind a sort that was pushed into a scan; DataFusion's default is 1 GiB.
 const SORT_BUFFER_BYTES: usize = 8 << 20;
 
@@ -29,13 +30,14 @@ const SORT_BUFFER_BYTES: usize = 8 << 20;
 pub struct Session {
     shared: Arc<Shared>,
     state: Arc<SessionState>,
+    texts: StatementCache,
 }
 
 impl Session {
     /// A connection to the database.
     pub fn new(shared: Arc<Shared>) -> Self {
         let state = Arc::new(state(&shared));
-        Self { shared, state }
+        Self { shared, state, texts: StatementCache::default() }
     }
 
     /// The database.
@@ -62,6 +64,9 @@ impl Session {
     /// # Errors
     /// `Invalid` if there is none or more than one; else what the statement says.
     pub fn execute_one(&mut self, sql: &str, params: &Params) -> Result<StatementResult> {
+        if let Some(result) = self.by_keys(sql, params)? {
+            return Ok(result);
+        }
         let source = self.one(sql)?;
         params.check_used(source.slots().iter())?;
         self.execute(&source, params)
@@ -72,7 +77,7 @@ impl Session {
     /// # Errors
     /// As running it would, as far as that shows before.
     pub fn prepare(&self, sql: &str) -> Result<Prepared> {
-        Prepared::new(Arc::clone(&self.shared), Arc::clone(&self.state), self.one(sql)?)
+        Prepared::new(Arc::clone(&self.shared), Arc::clone(&self.state), self.one(sql)?, sql)
     }
 
     /// Loads rows into a table through the one gate, in one commit.
@@ -118,6 +123,28 @@ impl Session {
                 before + 1
             ))),
         }
+    }
+
+    /// Runs a text that came before without the planner, if it is a statement of that kind.
+    fn by_keys(&mut self, sql: &str, params: &Params) -> Result<Option<StatementResult>> {
+        let options = self.shared.options();
+        if !options.point_statements || sql.len() > options.text_bytes_max {
+            return Ok(None);
+        }
+        let Some(lifted) = lift(sql) else { return Ok(None) };
+        let Some(kept) = self.texts.find(&lifted.key) else { return Ok(None) };
+        // What is wrong with the parameters is said by the planned way.
+        if params.check_used(kept.given().iter().chain(lifted.slots())).is_err() {
+            return Ok(None);
+        }
+        let Some(args) = kept.args(&lifted, params) else { return Ok(None) };
+        if lifted.rows.is_some() && !args.is_empty() {
+            // Their places among those of the rows are lost.
+            return Ok(None);
+        }
+        let values = lifted.rows.as_ref().map(|rows| Values::Rows(rows, params));
+        let call = Call { args: &args, values };
+        guarded(|| kept.units.run(&self.shared, &self.state, &kept.source, call))
     }
 
     fn execute(&mut self, source: &Source, params: &Params) -> Result<StatementResult> {

@@ -5,11 +5,13 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use silt_catalog::Catalog;
 use silt_storage::Engine;
 use silt_storage::vfs::{Env, OsClock, OsRandom, StrictVfs, Vfs};
@@ -41,6 +43,7 @@ pub struct Shared {
     options: SqlOptions,
     memory: Arc<RuntimeEnv>,
     row_ids: RowIds,
+    point_runs: AtomicU64,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
@@ -92,8 +95,9 @@ impl Shared {
             .build()
             .map_err(|error| Error::new(ErrorKind::Io, format!("cannot start threads: {error}")))?;
         let memory = memory(spill, &options)?;
-        let row_ids = RowIds::default();
-        Ok(Arc::new(Self { engine, catalog, options, memory, row_ids, runtime: Some(runtime) }))
+        let runtime = Some(runtime);
+        let (row_ids, point_runs) = (RowIds::default(), AtomicU64::new(0));
+        Ok(Arc::new(Self { engine, catalog, options, memory, row_ids, point_runs, runtime }))
     }
 
     /// The options it was opened with.
@@ -118,6 +122,15 @@ impl Shared {
     /// `Io` if the last sync fails.
     pub fn close(&self) -> Result<()> {
         Ok(self.engine.close()?)
+    }
+
+    /// How many statements ran by their keys, without the planner.
+    pub fn point_runs(&self) -> u64 {
+        self.point_runs.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_point_run(&self) {
+        self.point_runs.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn memory(&self) -> &Arc<RuntimeEnv> {
@@ -163,15 +176,20 @@ impl Shared {
 
     /// Reads a stream on the runtime's threads. A panic while it runs ends it with an error, never
     /// with what looks like its end.
-    pub(crate) fn read(
+    pub(crate) fn read(self: &Arc<Self>, stream: SendableRecordBatchStream) -> Result<RowStream> {
+        self.send(stream.map_err(Error::from))
+    }
+
+    /// As [`read`](Self::read), of any rows.
+    pub(crate) fn send(
         self: &Arc<Self>,
-        mut stream: SendableRecordBatchStream,
+        mut stream: impl Stream<Item = Result<RecordBatch>> + Send + Unpin + 'static,
     ) -> Result<RowStream> {
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
         let task = async move {
             loop {
                 let next = match AssertUnwindSafe(stream.next()).catch_unwind().await {
-                    Ok(batch) => batch.transpose().map_err(Error::from),
+                    Ok(batch) => batch.transpose(),
                     Err(panic) => Err(panicked(&*panic)),
                 };
                 let last = !matches!(next, Ok(Some(_)));

@@ -11,6 +11,7 @@ mod sql {
     mod errors;
     mod insert;
     mod many;
+    mod point;
     mod query;
     mod refused;
     mod types;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use futures::Stream;
-use silt_sql::{Prepared, RowStream, Session};
+use silt_sql::{FoundRow, Prepared, RowStream, Session};
 
 use crate::{
     AppendMode, Appender, Error, ErrorKind, IngestCounts, IngestTarget, Params, Result, Row, Rows,
@@ -174,6 +174,10 @@ impl ArrowRows {
     /// Names and types of the columns.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    pub(crate) fn take_found(&mut self) -> Option<FoundRow> {
+        self.stream.take_found()
     }
 }
 

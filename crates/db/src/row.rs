@@ -1,8 +1,11 @@
 //! Rows of a query one by one, their values as Rust's own types.
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::scalar::ScalarValue;
+use silt_sql::FoundRow;
 
 use crate::{ArrowRows, Error, ErrorKind, Result};
 
@@ -10,7 +13,7 @@ use crate::{ArrowRows, Error, ErrorKind, Result};
 #[derive(Debug)]
 pub struct Rows {
     batches: ArrowRows,
-    batch: Option<RecordBatch>,
+    batch: Option<Arc<RecordBatch>>,
     next: usize,
 }
 
@@ -34,11 +37,14 @@ impl Iterator for Rows {
                 && self.next < batch.num_rows()
             {
                 self.next += 1;
-                return Some(Ok(Row { batch: batch.clone(), index: self.next - 1 }));
+                return Some(Ok(Row(Held::Part(Arc::clone(batch), self.next - 1))));
+            }
+            if let Some(row) = self.batches.take_found() {
+                return Some(Ok(row.into()));
             }
             self.next = 0;
             match self.batches.next()? {
-                Ok(batch) => self.batch = Some(batch),
+                Ok(batch) => self.batch = Some(Arc::new(batch)),
                 Err(error) => return Some(Err(error)),
             }
         }
@@ -47,20 +53,39 @@ impl Iterator for Rows {
 
 /// One row of a query.
 #[derive(Clone, Debug)]
-pub struct Row {
-    batch: RecordBatch,
-    index: usize,
+pub struct Row(Held);
+
+#[derive(Clone, Debug)]
+enum Held {
+    /// A row of a batch, by its place there.
+    Part(Arc<RecordBatch>, usize),
+    /// The values of a lookup.
+    Found(Arc<FoundRow>),
+}
+
+impl From<FoundRow> for Row {
+    fn from(row: FoundRow) -> Self {
+        Self(Held::Found(Arc::new(row)))
+    }
 }
 
 impl Row {
     /// The number of columns.
     pub fn len(&self) -> usize {
-        self.batch.num_columns()
+        self.schema().fields().len()
     }
 
     /// Whether there is no column.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Names and types of the columns.
+    pub fn schema(&self) -> &SchemaRef {
+        match &self.0 {
+            Held::Part(batch, _) => batch.schema_ref(),
+            Held::Found(row) => row.schema(),
+        }
     }
 
     /// The value of a column, by position or name.
@@ -69,9 +94,12 @@ impl Row {
     /// `NotFound` if there is no such column; `Invalid` if its value is NULL and `T` is not an
     /// `Option`, or does not fit `T`.
     pub fn get<T: FromValue>(&self, column: impl RowIndex) -> Result<T> {
-        let schema = self.batch.schema_ref();
+        let schema = self.schema();
         let column = column.position(schema)?;
-        let value = ScalarValue::try_from_array(self.batch.column(column), self.index)?;
+        let value = match &self.0 {
+            Held::Part(batch, index) => ScalarValue::try_from_array(batch.column(column), *index)?,
+            Held::Found(row) => row.value(column)?,
+        };
         T::from_value(value).map_err(|value| {
             let name = schema.field(column).name();
             let wanted = std::any::type_name::<T>();
@@ -81,9 +109,16 @@ impl Row {
         })
     }
 
-    /// The batch that the row is part of, and its place there.
-    pub fn as_arrow(&self) -> (&RecordBatch, usize) {
-        (&self.batch, self.index)
+    /// The batch that the row is part of, and its place there. A row that was looked up by its key
+    /// becomes a batch of its own.
+    ///
+    /// # Errors
+    /// `Internal` if a value is not of its column's type.
+    pub fn as_arrow(&self) -> Result<(&RecordBatch, usize)> {
+        match &self.0 {
+            Held::Part(batch, index) => Ok((batch, *index)),
+            Held::Found(row) => Ok((row.to_batch()?, 0)),
+        }
     }
 }
 
@@ -126,14 +161,17 @@ pub trait FromValue: Sized {
 }
 
 fn integer(value: &ScalarValue) -> Option<i128> {
-    match value.cast_to(&DataType::Int64) {
-        _ if !value.data_type().is_integer() => None,
-        Ok(ScalarValue::Int64(Some(number))) => Some(number.into()),
-        _ => match value {
-            ScalarValue::UInt64(Some(number)) => Some((*number).into()),
-            _ => None,
-        },
-    }
+    Some(match *value {
+        ScalarValue::Int8(Some(number)) => number.into(),
+        ScalarValue::Int16(Some(number)) => number.into(),
+        ScalarValue::Int32(Some(number)) => number.into(),
+        ScalarValue::Int64(Some(number)) => number.into(),
+        ScalarValue::UInt8(Some(number)) => number.into(),
+        ScalarValue::UInt16(Some(number)) => number.into(),
+        ScalarValue::UInt32(Some(number)) => number.into(),
+        ScalarValue::UInt64(Some(number)) => number.into(),
+        _ => return None,
+    })
 }
 
 macro_rules! from_integer {
@@ -150,6 +188,9 @@ from_integer!(i8, i16, i32, i64, i128, u8, u16, u32, u64, usize);
 
 impl FromValue for f64 {
     fn from_value(value: ScalarValue) -> Result<Self, ScalarValue> {
+        if let ScalarValue::Float64(Some(number)) = value {
+            return Ok(number);
+        }
         match value.data_type() {
             data_type if data_type.is_numeric() => match value.cast_to(&DataType::Float64) {
                 Ok(ScalarValue::Float64(Some(number))) => Ok(number),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{Field, Schema};
-use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::{DFSchema, TableReference};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr as PlanExpr, LogicalPlan, LogicalPlanBuilder, lit};
@@ -29,6 +29,7 @@ use super::names::{
 use super::update::assigned;
 use super::upsert::Upsert;
 use crate::planner::Planner;
+use crate::point::is_steady_expr;
 use crate::{Error, ErrorKind, Result};
 
 /// The name of the new row in ON CONFLICT DO UPDATE.
@@ -41,13 +42,7 @@ pub(crate) fn plan_insert(
     insert: Insert,
     with: Option<With>,
 ) -> Result<(Arc<TableDef>, LogicalPlan, OnConflict)> {
-    refuse(&insert)?;
-    let TableObject::TableName(name) = &insert.table else {
-        return Err(Error::unsupported("INSERT into a function or query"));
-    };
-    let table = find_table(planner.binding, name)?;
-    let on_conflict = on_conflict(planner, &table, &insert)?;
-    let targets = targets(&table, &insert)?;
+    let Opened { table, targets, on_conflict } = open_insert(planner, &insert)?;
     let source = match insert.source {
         None => None,
         Some(mut source) => {
@@ -63,6 +58,26 @@ pub(crate) fn plan_insert(
     };
     let plan = project(planner, &table, &targets, source)?;
     Ok((table, plan, on_conflict))
+}
+
+/// An INSERT without its source.
+pub(crate) struct Opened {
+    pub(crate) table: Arc<TableDef>,
+    /// The table's columns that the source's columns go to, in the source's order.
+    pub(crate) targets: Vec<usize>,
+    pub(crate) on_conflict: OnConflict,
+}
+
+/// What an INSERT says but for its source.
+pub(crate) fn open_insert(planner: &Planner<'_>, insert: &Insert) -> Result<Opened> {
+    refuse(insert)?;
+    let TableObject::TableName(name) = &insert.table else {
+        return Err(Error::unsupported("INSERT into a function or query"));
+    };
+    let table = find_table(planner.binding, name)?;
+    let on_conflict = on_conflict(planner, &table, insert)?;
+    let targets = targets(&table, insert)?;
+    Ok(Opened { table, targets, on_conflict })
 }
 
 fn refuse(insert: &Insert) -> Result<()> {
@@ -341,18 +356,21 @@ fn compile(
         &Schema::new(fields.clone()),
     )?;
     let both = old.join(&new)?;
+    let mut is_steady = true;
+    let mut compiled = |expr: Expr| {
+        let expr = planner.expr(qualify(expr, table, alias), &both)?;
+        is_steady &= is_steady_expr(&expr);
+        physical(planner, expr, &both)
+    };
     let mut assignments = Vec::new();
     for (index, value) in assigned.into_iter().enumerate() {
         if let Some(value) = value {
-            assignments.push((index, physical(planner, qualify(value, table, alias), &both)?));
+            assignments.push((index, compiled(value)?));
         }
     }
-    let condition = match condition {
-        Some(condition) => Some(physical(planner, qualify(condition, table, alias), &both)?),
-        None => None,
-    };
+    let condition = condition.map(&mut compiled).transpose()?;
     let schema = Schema::new([fields.clone(), fields].concat());
-    Ok(Upsert { schema: Arc::new(schema), assignments, condition })
+    Ok(Upsert { schema: Arc::new(schema), assignments, condition, is_steady })
 }
 
 /// A bare column means the old row's, though the new row has one of that name too.
@@ -370,8 +388,11 @@ fn qualify(mut expr: Expr, table: &TableDef, alias: &str) -> Expr {
     expr
 }
 
-fn physical(planner: &Planner<'_>, expr: Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
-    let expr = planner.expr(expr, schema)?;
+fn physical(
+    planner: &Planner<'_>,
+    expr: PlanExpr,
+    schema: &DFSchema,
+) -> Result<Arc<dyn PhysicalExpr>> {
     if has_subquery(&expr) {
         return Err(Error::unsupported("a query within ON CONFLICT DO UPDATE"));
     }
@@ -405,7 +426,8 @@ pub(crate) struct Defaults {
 impl Defaults {
     pub(crate) fn new(planner: &Planner<'_>, table: &TableDef) -> Result<Self> {
         let empty = DFSchema::empty();
-        let compile = |text: &String| physical(planner, parse_expr(text)?, &empty);
+        let compile =
+            |text: &String| physical(planner, planner.expr(parse_expr(text)?, &empty)?, &empty);
         let exprs =
             table.columns.iter().map(|column| column.default.as_ref().map(compile).transpose());
         Ok(Self { exprs: exprs.collect::<Result<_>>()? })
@@ -428,9 +450,7 @@ impl Defaults {
             }
         }
         let rows = batch.num_rows();
-        let options =
-            datafusion::arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(rows));
-        let none = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?;
+        let none = no_columns(rows)?;
         let mut arranged = Vec::with_capacity(columns.len());
         for (index, column) in columns.into_iter().enumerate() {
             arranged.push(match (column, &self.exprs[index]) {
@@ -441,4 +461,49 @@ impl Defaults {
         }
         Ok(arranged)
     }
+}
+
+/// A batch of rows without columns.
+fn no_columns(rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?)
+}
+
+/// What a column takes where a row gives nothing for it.
+#[derive(Debug)]
+pub(crate) enum DefaultValue {
+    /// The same in every statement; NULL for a column without DEFAULT.
+    Fixed(ScalarValue),
+    /// To be evaluated by every statement.
+    Fresh,
+}
+
+impl DefaultValue {
+    /// For each column of a table.
+    pub(crate) fn all(planner: &Planner<'_>, table: &TableDef) -> Result<Vec<Self>> {
+        let empty = DFSchema::empty();
+        let value = |text: &Option<String>| {
+            let Some(text) = text else { return Ok(Self::Fixed(ScalarValue::Null)) };
+            let expr = planner.expr(parse_expr(text)?, &empty)?;
+            if !is_steady_expr(&expr) {
+                return Ok(Self::Fresh);
+            }
+            let array =
+                physical(planner, expr, &empty)?.evaluate(&no_columns(1)?)?.into_array(1)?;
+            Ok(Self::Fixed(ScalarValue::try_from_array(&array, 0)?))
+        };
+        table.columns.iter().map(|column| value(&column.default)).collect()
+    }
+}
+
+/// The DEFAULT of a column, evaluated for `rows` rows.
+pub(crate) fn evaluate_default(
+    planner: &Planner<'_>,
+    table: &TableDef,
+    index: usize,
+    rows: usize,
+) -> Result<ArrayRef> {
+    let empty = DFSchema::empty();
+    let expr = planner.expr(default_expr(table, index)?, &empty)?;
+    Ok(physical(planner, expr, &empty)?.evaluate(&no_columns(rows)?)?.into_array(rows)?)
 }

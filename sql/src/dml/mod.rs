@@ -23,7 +23,9 @@ use silt_catalog::TableDef;
 use silt_storage::Snapshot;
 
 pub(crate) use delete::plan_delete;
-pub(crate) use insert::{Defaults, plan_insert};
+pub(crate) use insert::{
+    DefaultValue, Defaults, Opened, evaluate_default, open_insert, plan_insert,
+};
 pub(crate) use names::{distinct_output, fold, parse_expr, table_reference};
 pub(crate) use update::plan_update;
 

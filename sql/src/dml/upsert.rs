@@ -20,6 +20,8 @@ pub(crate) struct Upsert {
     pub(crate) assignments: Vec<(usize, Arc<dyn PhysicalExpr>)>,
     /// Rows for which this is not true stay as they are.
     pub(crate) condition: Option<Arc<dyn PhysicalExpr>>,
+    /// Whether every run of the statement means the same by them.
+    pub(crate) is_steady: bool,
 }
 
 /// Rows after the update.
