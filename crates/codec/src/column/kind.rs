@@ -15,6 +15,7 @@ use arrow_schema::{DataType, IntervalUnit};
 
 use super::CompareOp;
 use super::packed::{Interval, Unpacked};
+use super::views::{binary_views, text_views};
 use crate::{Error, Result, ValueRef};
 
 /// The physical kind of a column.
@@ -308,8 +309,7 @@ pub(super) trait IntFill {
 
 /// An array of text or binary over `values`, cut at `offsets`; text is checked here, all at once.
 ///
-/// Views are made from Arrow's older layout, whose constructor checks the whole of the text in one
-/// go and not value by value; they point into `values`.
+/// Views point into `values`.
 pub(super) fn bytes_array(
     kind: Kind,
     offsets: Vec<i32>,
@@ -338,34 +338,23 @@ pub(super) fn bytes_array(
                 nulls,
             );
         }
+        Kind::Text(Layout::View) => Arc::new(text_views(offsets, values, nulls)?),
         Kind::Text(layout) => {
             let array = StringArray::try_new(checked(offsets), values, nulls).map_err(corrupt)?;
-            match layout {
-                Layout::View => Arc::new(StringViewArray::from(&array)),
-                Layout::Offsets32 => Arc::new(array),
-                Layout::Offsets64 => {
-                    let (offsets, values, nulls) = array.into_parts();
-                    Arc::new(
-                        LargeStringArray::try_new(wide(&offsets), values, nulls)
-                            .map_err(corrupt)?,
-                    )
-                }
+            if layout == Layout::Offsets32 {
+                return Ok(Arc::new(array));
             }
+            let (offsets, values, nulls) = array.into_parts();
+            Arc::new(LargeStringArray::try_new(wide(&offsets), values, nulls).map_err(corrupt)?)
         }
-        _ => {
-            let array = BinaryArray::try_new(checked(offsets), values, nulls).map_err(corrupt)?;
-            match kind {
-                Kind::Binary(Layout::Offsets32) => Arc::new(array),
-                Kind::Binary(Layout::Offsets64) => {
-                    let (offsets, values, nulls) = array.into_parts();
-                    Arc::new(
-                        LargeBinaryArray::try_new(wide(&offsets), values, nulls)
-                            .map_err(corrupt)?,
-                    )
-                }
-                _ => Arc::new(BinaryViewArray::from(&array)),
-            }
+        Kind::Binary(Layout::Offsets32) => {
+            Arc::new(BinaryArray::try_new(checked(offsets), values, nulls).map_err(corrupt)?)
         }
+        Kind::Binary(Layout::Offsets64) => {
+            let offsets = wide(&checked(offsets));
+            Arc::new(LargeBinaryArray::try_new(offsets, values, nulls).map_err(corrupt)?)
+        }
+        _ => Arc::new(binary_views(offsets, values, nulls)?),
     })
 }
 

@@ -28,6 +28,7 @@ mod packed;
 mod plain;
 mod strings;
 mod symbols;
+mod views;
 mod zone;
 
 #[cfg(test)]
