@@ -15,6 +15,29 @@ pub struct SqlOptions {
     /// Whether statements that name keys run without the planner. Default true; false is for tests
     /// and for measuring what it pays.
     pub point_statements: bool,
+    /// What scans do beyond decoding rows. Default: everything.
+    pub scan: ScanOptions,
+}
+
+/// What a scan may do by itself; each can be turned off, for tests and for measuring what it pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanOptions {
+    /// Rows that newer sources hide are found by bitmaps instead of a merge.
+    pub shadows: bool,
+    /// Comparisons with constants are evaluated in the scan, and not again above it.
+    pub filters: bool,
+    /// Aggregates over a scan are computed before its rows are decoded.
+    pub aggregates: bool,
+    /// What a running join or top-n still wants narrows the scan below it.
+    pub dynamic: bool,
+    /// Inner joins are put in the order that is estimated to touch the fewest rows.
+    pub joins: bool,
+}
+
+impl Default for ScanOptions {
+    fn default() -> Self {
+        Self { shadows: true, filters: true, aggregates: true, dynamic: true, joins: true }
+    }
 }
 
 impl Default for SqlOptions {
@@ -25,6 +48,7 @@ impl Default for SqlOptions {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             text_bytes_max: 64 << 20,
             point_statements: true,
+            scan: ScanOptions::default(),
         }
     }
 }

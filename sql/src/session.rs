@@ -218,12 +218,15 @@ fn state(shared: &Shared) -> SessionState {
     options.execution.sort_pushdown_buffer_capacity = SORT_BUFFER_BYTES;
     options.sql_parser.collect_spans = true;
     options.sql_parser.map_string_types_to_utf8view = true;
+    let scan = shared.options().scan;
     let mut analyzer = Analyzer::new();
     analyzer.add_function_rewrite(Arc::new(UuidRewrite));
     let mut builder = SessionStateBuilder::new()
-        .with_config(config)
+        .with_config(config.with_extension(Arc::new(scan)))
         .with_runtime_env(Arc::clone(shared.memory()))
-        .with_default_features();
+        .with_default_features()
+        .with_optimizer_rules(crate::optimizer::logical_rules(&scan));
     *builder.analyzer() = Some(analyzer);
-    builder.build()
+    let add = |builder: SessionStateBuilder, rule| builder.with_physical_optimizer_rule(rule);
+    crate::optimizer::rules(&scan).into_iter().fold(builder, add).build()
 }

@@ -14,6 +14,7 @@ mod sql {
     mod point;
     mod query;
     mod refused;
+    mod scan;
     mod types;
     mod update;
 }

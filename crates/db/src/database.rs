@@ -69,6 +69,11 @@ impl Builder {
         &mut self.storage
     }
 
+    /// The query layer's options, one by one.
+    pub fn sql_options(&mut self) -> &mut SqlOptions {
+        &mut self.sql
+    }
+
     /// Opens it.
     ///
     /// # Errors

@@ -58,7 +58,7 @@ pub use datafusion::arrow;
 pub use datafusion::scalar::ScalarValue;
 pub use silt_sql::{
     AppendMode, Appender, Error, ErrorKind, IngestCounts, IngestTarget, Params, Position, Result,
-    StatementResult,
+    ScanOptions, SqlOptions, StatementResult,
 };
 pub use silt_storage::{
     Counters, Description, Durability, FileDescription, LevelDescription, MemtableDescription,

@@ -62,8 +62,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use key::{OpKind, SEQ_MAX, SeqNo, TreeId};
 pub use options::{Durability, MemtableKind, Options};
 pub use read::{
-    Counter, KeyRange, MultiGet, Predicate, ReadCounters, Scan, ScanOrder, ScanRequest,
-    TreeStatistics,
+    Counter, EncodedRows, KeyRange, MultiGet, Predicate, ReadCounters, Scan, ScanOrder,
+    ScanRequest, TreeStatistics,
 };
 pub use snapshot::Snapshot;
 pub use tree::Tree;

@@ -24,6 +24,7 @@ use silt_codec::Schemas;
 use crate::describe::EngineCounters;
 use crate::engine::Core;
 use crate::memtable::TreeMemtable;
+use crate::read::ShadowCache;
 use crate::snapshot::SnapshotRegistry;
 use crate::sstable::BlockCache;
 use crate::state::{Context, Health, TreeState, Trouble, WorkSignal, sst_path};
@@ -37,6 +38,9 @@ use crate::wal::{
 use crate::write::commit::Pipeline;
 use crate::write::throttle::memtable_bytes;
 use crate::{Error, ErrorKind, OpKind, Options, Result, SeqNo, TreeId};
+
+/// Bitmaps of hidden rows take at most this share of the memory: a bit a row and newer source.
+const SHADOWS_SHARE: usize = 16;
 
 /// What stands in a database's directory, and may stand in one that was never finished.
 const NAMES: [&str; 8] =
@@ -92,6 +96,7 @@ pub(crate) fn open(env: Env, dir: &Path, options: Options) -> Result<Core> {
         snapshots: Arc::new(SnapshotRegistry::new(last_seq)),
         sweep,
         cache: Arc::new(BlockCache::new((options.memory_bytes / 2) as u64)),
+        shadows: Arc::new(ShadowCache::new(options.memory_bytes / SHADOWS_SHARE)),
         counters: EngineCounters::default(),
         memtable_bytes: Arc::clone(&replayed.memtable_bytes),
         work: WorkSignal::default(),

@@ -15,6 +15,7 @@ use silt_codec::{KeyCodec, RowCodec, Schemas, TreeSchema};
 
 use crate::describe::EngineCounters;
 use crate::memtable::TreeMemtable;
+use crate::read::ShadowCache;
 use crate::snapshot::SnapshotRegistry;
 use crate::sstable::BlockCache;
 use crate::version::{SweepQueue, TreeVersion};
@@ -39,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) sweep: Arc<SweepQueue>,
     /// Row groups read, of all trees.
     pub(crate) cache: Arc<BlockCache>,
+    /// Which rows newer sources hide, as far as scans worked it out.
+    pub(crate) shadows: Arc<ShadowCache>,
     /// What was done since opening.
     pub(crate) counters: EngineCounters,
     /// Bytes of all memtables.

@@ -10,15 +10,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
-use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::compute::{BatchCoalescer, SortOptions};
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, Statistics, internal_err};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::DynamicFilterTracking;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
+};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, Metric, MetricValue, MetricsSet,
 };
@@ -29,10 +34,15 @@ use datafusion::physical_plan::{
 };
 use futures::Stream;
 use silt_storage::{
-    KeyRange, Predicate, ReadCounters, Scan, ScanOrder, ScanRequest, Snapshot, Tree,
+    EncodedRows, KeyRange, Predicate, ReadCounters, Scan, ScanOrder, ScanRequest, Snapshot, Tree,
 };
 
+use super::dynamic::Narrowing;
 use super::pushdown::Access;
+use crate::ScanOptions;
+
+/// Rows that small batches are put together to.
+const BATCH_ROWS: usize = 8_192;
 
 /// What a [`SiltScan`] is made of.
 #[derive(Clone, Debug)]
@@ -55,10 +65,51 @@ pub(crate) struct ScanParts {
     pub(crate) predicate: Option<Predicate>,
     /// Whether `partitions` alone enforce every filter of the query.
     pub(crate) exact: bool,
+    /// Whether the scan itself leaves out what fails `predicate`.
+    pub(crate) absorbed: bool,
+    /// Over `schema`: what a running operator above still wants. Rows that fail may be left out.
+    pub(crate) dynamic: Vec<Arc<dyn PhysicalExpr>>,
+    /// What the scan may do by itself.
+    pub(crate) options: ScanOptions,
     /// Rows wanted at most, of each partition.
     pub(crate) fetch: Option<usize>,
     /// Of the whole table, by column of `schema`.
     pub(crate) statistics: Statistics,
+}
+
+impl ScanParts {
+    /// Whether filters may be evaluated here: not where whole keys are named.
+    pub(crate) fn can_filter(&self) -> bool {
+        self.partitions.iter().all(|access| matches!(access, Access::Ranges(_)))
+    }
+
+    /// The same with these columns only, in this order.
+    pub(crate) fn project(&self, columns: &[usize]) -> Result<Self> {
+        let place = |at: usize| columns.iter().position(|&column| column == at);
+        Ok(Self {
+            schema: Arc::new(self.schema.project(columns)?),
+            projection: columns.iter().map(|&column| self.projection[column]).collect(),
+            key: self.key.iter().map(|column| column.and_then(place)).collect(),
+            statistics: self.statistics.clone().project(Some(&columns.to_vec())),
+            dynamic: self.dynamic.iter().filter_map(|expr| moved(expr, &place)).collect(),
+            ..self.clone()
+        })
+    }
+}
+
+/// The expression over other columns; none if it names one that is gone.
+fn moved(
+    expr: &Arc<dyn PhysicalExpr>,
+    place: &dyn Fn(usize) -> Option<usize>,
+) -> Option<Arc<dyn PhysicalExpr>> {
+    let moved = Arc::clone(expr).transform_up(|expr| {
+        let Some(column) = expr.downcast_ref::<Column>() else { return Ok(Transformed::no(expr)) };
+        match place(column.index()) {
+            Some(index) => Ok(Transformed::yes(Arc::new(Column::new(column.name(), index)) as _)),
+            None => internal_err!("the column is gone"),
+        }
+    });
+    moved.data().ok()
 }
 
 /// Gets or scans of one tree.
@@ -108,6 +159,45 @@ impl SiltScan {
         }
     }
 
+    /// What it is made of.
+    pub(crate) fn parts(&self) -> &ScanParts {
+        &self.parts
+    }
+
+    /// The same in any order.
+    pub(crate) fn unordered(&self) -> Self {
+        Self::with_order(Arc::clone(&self.parts), ScanOrder::Unordered)
+    }
+
+    /// A scan of `parts`, in this one's order, that leaves out what fails `predicate`.
+    pub(crate) fn filtered(&self, parts: ScanParts, predicate: Predicate) -> Self {
+        let parts = ScanParts {
+            predicate: Some(predicate),
+            absorbed: true,
+            statistics: parts.statistics.clone().to_inexact(),
+            ..parts
+        };
+        Self::with_order(Arc::new(parts), self.order)
+    }
+
+    /// The rows of a partition before they are decoded, in any order.
+    pub(crate) fn reader(&self, partition: usize) -> Result<EncodedReader> {
+        let Some(access) = self.parts.partitions.get(partition) else {
+            return internal_err!("partition {partition} of a scan");
+        };
+        let ranges = match access {
+            Access::Ranges(ranges) => ranges.iter().rev().cloned().collect(),
+            Access::Points(_) => return internal_err!("keys are not scanned"),
+        };
+        let (parts, counters) = (Arc::clone(&self.parts), Arc::clone(&self.counters));
+        Ok(EncodedReader { parts, counters, ranges, scan: None })
+    }
+
+    /// Whether batches may come out small.
+    fn coalesces(&self) -> bool {
+        (self.parts.absorbed || !self.parts.dynamic.is_empty()) && self.parts.fetch.is_none()
+    }
+
     fn with_parts(&self, parts: ScanParts, order: ScanOrder) -> Arc<dyn ExecutionPlan> {
         Arc::new(Self::with_order(Arc::new(parts), order))
     }
@@ -142,7 +232,7 @@ fn key_ordering(parts: &ScanParts, order: ScanOrder) -> Vec<PhysicalSortExpr> {
 }
 
 /// What EXPLAIN ANALYZE shows of a scan.
-fn named(counters: &ReadCounters) -> [(&'static str, u64); 9] {
+fn named(counters: &ReadCounters) -> [(&'static str, u64); 13] {
     [
         ("gets", counters.gets.get()),
         ("filter_misses", counters.filter_misses.get()),
@@ -152,6 +242,10 @@ fn named(counters: &ReadCounters) -> [(&'static str, u64); 9] {
         ("groups_pruned", counters.groups_pruned.get()),
         ("sections_raw", counters.sections_raw.get()),
         ("sections_merged", counters.sections_merged.get()),
+        ("sections_shadowed", counters.sections_shadowed.get()),
+        ("rows_hidden", counters.rows_hidden.get()),
+        ("shadows_cached", counters.shadows_cached.get()),
+        ("shadows_built", counters.shadows_built.get()),
         ("bytes_read", counters.bytes_read.get()),
     ]
 }
@@ -193,8 +287,10 @@ impl DisplayAs for SiltScan {
         let names: Vec<&str> =
             parts.schema.fields().iter().map(|field| field.name().as_str()).collect();
         write!(f, ", projection=[{}]", names.join(", "))?;
-        if parts.predicate.is_some() {
-            write!(f, ", pruning=yes")?;
+        match (&parts.predicate, parts.absorbed) {
+            (Some(_), true) => write!(f, ", filter=yes")?,
+            (Some(_), false) => write!(f, ", pruning=yes")?,
+            (None, _) => {}
         }
         if let Some(fetch) = parts.fetch {
             write!(f, ", fetch={fetch}")?;
@@ -233,8 +329,13 @@ impl ExecutionPlan for SiltScan {
 
     fn apply_expressions(
         &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
+        for filter in &self.parts.dynamic {
+            if visit(filter)? == TreeNodeRecursion::Stop {
+                return Ok(TreeNodeRecursion::Stop);
+            }
+        }
         Ok(TreeNodeRecursion::Continue)
     }
 
@@ -255,6 +356,11 @@ impl ExecutionPlan for SiltScan {
             counters: Arc::clone(&self.counters),
             metrics: BaselineMetrics::new(&self.metrics, partition),
             left: self.parts.fetch,
+            narrowing: Narrowing::new(&self.parts),
+            coalescer: self.coalesces().then(|| {
+                BatchCoalescer::new(Arc::clone(&self.parts.schema), BATCH_ROWS)
+                    .with_biggest_coalesce_batch_size(Some(BATCH_ROWS / 2))
+            }),
             state: State::Waiting(access.clone()),
         }))
     }
@@ -312,6 +418,30 @@ impl ExecutionPlan for SiltScan {
         self.parts.fetch
     }
 
+    fn handle_child_pushdown_result(
+        &self,
+        phase: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let filters: Vec<Arc<dyn PhysicalExpr>> =
+            result.parent_filters.iter().map(|filter| Arc::clone(&filter.filter)).collect();
+        let propagation = FilterPushdownPropagation::all_unsupported(result);
+        let is_dynamic = |filter: &Arc<dyn PhysicalExpr>| {
+            DynamicFilterTracking::classify(filter).contains_dynamic_filter()
+        };
+        let dynamic: Vec<_> = filters.into_iter().filter(is_dynamic).collect();
+        let wanted = phase == FilterPushdownPhase::Post
+            && self.parts.options.dynamic
+            && self.parts.can_filter()
+            && self.parts.fetch.is_none();
+        if !wanted || dynamic.is_empty() {
+            return Ok(propagation);
+        }
+        let parts = ScanParts { dynamic, ..(*self.parts).clone() };
+        Ok(propagation.with_updated_node(self.with_parts(parts, self.order)))
+    }
+
     fn try_pushdown_sort(
         &self,
         wanted: &[PhysicalSortExpr],
@@ -351,6 +481,9 @@ struct ScanStream {
     counters: Arc<ReadCounters>,
     metrics: BaselineMetrics,
     left: Option<usize>,
+    narrowing: Narrowing,
+    /// Puts small batches together; none where batches come as they are.
+    coalescer: Option<BatchCoalescer>,
     state: State,
 }
 
@@ -364,57 +497,92 @@ enum State {
 }
 
 impl ScanStream {
-    fn next_batch(&mut self) -> silt_storage::Result<Option<RecordBatch>> {
+    /// The next rows under SQL's names.
+    fn next_dressed(&mut self) -> Result<Option<RecordBatch>> {
+        if self.coalescer.is_none() {
+            return self.next_batch()?.map(|batch| self.dress(batch)).transpose();
+        }
+        loop {
+            if let Some(batch) =
+                self.coalescer.as_mut().and_then(BatchCoalescer::next_completed_batch)
+            {
+                return Ok(Some(batch));
+            }
+            let batch = self.next_batch()?.map(|batch| self.dress(batch)).transpose()?;
+            let Some(coalescer) = &mut self.coalescer else { return Ok(batch) };
+            match batch {
+                Some(batch) => coalescer.push_batch(batch)?,
+                None => {
+                    coalescer.finish_buffered_batch()?;
+                    let last = coalescer.next_completed_batch();
+                    self.coalescer = None;
+                    return Ok(last);
+                }
+            }
+        }
+    }
+
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         if self.left == Some(0) {
             return Ok(None);
         }
+        let storage = |error: silt_storage::Error| DataFusionError::from(crate::Error::from(error));
         loop {
             match &mut self.state {
-                State::Waiting(Access::Points(points)) => {
-                    let points = std::mem::take(points);
-                    let ScanParts { tree, projection, snapshot, .. } = &*self.parts;
-                    let found = tree.multi_get(&points, projection, snapshot, &self.counters)?;
-                    self.state = State::Last(Some(found.batch));
+                State::Waiting(access) => {
+                    let access = access.clone();
+                    self.start(access)?;
                 }
-                State::Waiting(Access::Ranges(ranges)) => {
-                    let mut ranges = std::mem::take(ranges);
-                    if self.order != ScanOrder::Reverse {
-                        ranges.reverse();
+                State::Running(scan, ranges) => {
+                    if let Some(batch) = next_narrowed(scan, &mut self.narrowing, &self.parts)? {
+                        return Ok(Some(batch));
                     }
                     match ranges.pop() {
                         Some(range) => {
-                            let scan = self.open(range)?;
+                            let ranges = std::mem::take(ranges);
+                            let scan = self.open(range).map_err(storage)?;
                             self.state = State::Running(scan, ranges);
                         }
                         None => self.state = State::Last(None),
                     }
                 }
-                State::Running(scan, ranges) => match scan.next() {
-                    Some(batch) => return batch.map(Some),
-                    None => match ranges.pop() {
-                        Some(range) => {
-                            let ranges = std::mem::take(ranges);
-                            let scan = self.open(range)?;
-                            self.state = State::Running(scan, ranges);
-                        }
-                        None => self.state = State::Last(None),
-                    },
-                },
                 State::Last(batch) => return Ok(batch.take().filter(|batch| batch.num_rows() > 0)),
             }
         }
     }
 
-    fn open(&self, range: KeyRange) -> silt_storage::Result<Box<Scan>> {
-        let parts = &self.parts;
-        let request = ScanRequest {
-            filter: parts.predicate.clone(),
-            order: self.order,
-            limit: self.left.filter(|_| parts.exact),
-            counters: Arc::clone(&self.counters),
-            ..ScanRequest::new(range, parts.projection.clone())
+    fn start(&mut self, access: Access) -> Result<()> {
+        let storage = |error: silt_storage::Error| DataFusionError::from(crate::Error::from(error));
+        self.narrowing.refresh(&self.parts)?;
+        let narrowed = match self.order {
+            ScanOrder::Reverse => None,
+            _ => self.narrowing.lookups(&self.parts, &access)?,
         };
-        parts.tree.scan(&request, &parts.snapshot).map(Box::new)
+        self.state = match narrowed.unwrap_or(access) {
+            Access::Points(points) => {
+                let ScanParts { tree, projection, snapshot, .. } = &*self.parts;
+                let found = tree
+                    .multi_get(&points, projection, snapshot, &self.counters)
+                    .map_err(storage)?;
+                State::Last(Some(found.batch))
+            }
+            Access::Ranges(mut ranges) => {
+                if self.order != ScanOrder::Reverse {
+                    ranges.reverse();
+                }
+                match ranges.pop() {
+                    Some(range) => State::Running(self.open(range).map_err(storage)?, ranges),
+                    None => State::Last(None),
+                }
+            }
+        };
+        Ok(())
+    }
+
+    fn open(&self, range: KeyRange) -> silt_storage::Result<Box<Scan>> {
+        let mut scan = open(&self.parts, range, self.order, self.left, &self.counters)?;
+        scan.narrow(self.narrowing.predicate.clone());
+        Ok(scan)
     }
 
     /// The batch under SQL's names, cut at what is left to give.
@@ -432,6 +600,79 @@ impl ScanStream {
     }
 }
 
+/// The next rows of a scan that are still wanted.
+fn next_narrowed(
+    scan: &mut Scan,
+    narrowing: &mut Narrowing,
+    parts: &ScanParts,
+) -> Result<Option<RecordBatch>> {
+    let storage = |error: silt_storage::Error| DataFusionError::from(crate::Error::from(error));
+    if parts.dynamic.is_empty() {
+        return scan.next().transpose().map_err(storage);
+    }
+    loop {
+        if narrowing.refresh(parts)? {
+            scan.narrow(narrowing.predicate.clone());
+        }
+        let Some(rows) = scan.next_encoded().map_err(storage)? else { return Ok(None) };
+        let rows = narrowing.refine(rows)?;
+        if !rows.is_empty() {
+            let columns = rows.decode().map_err(storage)?;
+            let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+            let schema = Arc::clone(scan.schema());
+            return Ok(Some(RecordBatch::try_new_with_options(schema, columns, &options)?));
+        }
+    }
+}
+
+fn open(
+    parts: &ScanParts,
+    range: KeyRange,
+    order: ScanOrder,
+    left: Option<usize>,
+    counters: &Arc<ReadCounters>,
+) -> silt_storage::Result<Box<Scan>> {
+    let request = ScanRequest {
+        filter: parts.predicate.clone(),
+        exact: parts.absorbed,
+        shadows: parts.options.shadows,
+        order,
+        limit: left.filter(|_| parts.exact || parts.absorbed),
+        counters: Arc::clone(counters),
+        ..ScanRequest::new(range, parts.projection.clone())
+    };
+    parts.tree.scan(&request, &parts.snapshot).map(Box::new)
+}
+
+/// The rows of one partition before they are decoded.
+pub(crate) struct EncodedReader {
+    parts: Arc<ScanParts>,
+    counters: Arc<ReadCounters>,
+    /// Last first.
+    ranges: Vec<KeyRange>,
+    scan: Option<Box<Scan>>,
+}
+
+impl EncodedReader {
+    /// The next rows.
+    pub(crate) fn next(&mut self) -> Result<Option<EncodedRows>> {
+        loop {
+            if let Some(scan) = &mut self.scan
+                && let Some(rows) = scan.next_encoded().map_err(crate::Error::from)?
+            {
+                return Ok(Some(rows));
+            }
+            let Some(range) = self.ranges.pop() else {
+                self.scan = None;
+                return Ok(None);
+            };
+            let order = ScanOrder::Unordered;
+            let scan = open(&self.parts, range, order, None, &self.counters);
+            self.scan = Some(scan.map_err(crate::Error::from)?);
+        }
+    }
+}
+
 impl Stream for ScanStream {
     type Item = Result<RecordBatch, DataFusionError>;
 
@@ -439,12 +680,11 @@ impl Stream for ScanStream {
         let this = &mut *self;
         let timer = this.metrics.elapsed_compute().clone();
         let timer = timer.timer();
-        let batch = match this.next_batch() {
-            Ok(None) => None,
-            Ok(Some(batch)) => Some(this.dress(batch)),
+        let batch = match this.next_dressed() {
+            Ok(batch) => batch.map(Ok),
             Err(error) => {
                 this.state = State::Last(None);
-                Some(Err(crate::Error::from(error).into_datafusion()))
+                Some(Err(error))
             }
         };
         timer.done();

@@ -19,6 +19,7 @@ use silt_storage::{KeyRange, Predicate, Snapshot, Tree};
 
 use super::pushdown::{Access, KeyShape, pruning_predicate};
 use super::scan::{ScanParts, SiltScan};
+use crate::ScanOptions;
 use crate::value::value_to_scalar;
 
 /// Below this many rows a scan stays in one partition: starting tasks costs more than it saves.
@@ -70,8 +71,16 @@ impl SiltTable {
         Some((self.to_tree[index], field.data_type().clone()))
     }
 
+    /// The only column of its key.
+    pub(crate) fn only_key(&self) -> Option<usize> {
+        match self.key.as_slice() {
+            [column] => *column,
+            _ => None,
+        }
+    }
+
     /// Statistics of the whole table at its snapshot, by SQL column.
-    fn table_statistics(&self) -> Statistics {
+    pub(crate) fn table_statistics(&self) -> Statistics {
         let stored = self.tree.statistics(&self.snapshot);
         let rows = usize::try_from(stored.rows).unwrap_or(usize::MAX);
         let bytes = usize::try_from(stored.bytes).unwrap_or(usize::MAX);
@@ -152,6 +161,7 @@ impl TableProvider for SiltTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let options = state.config().get_extension::<ScanOptions>();
         let filters: Vec<&Expr> = filters.iter().collect();
         let plan = self.shape.plan(&filters);
         // What was promised before its placeholders were bound, and the bound values deny.
@@ -208,6 +218,9 @@ impl TableProvider for SiltTable {
             partitions: access,
             predicate,
             exact: every_filter_exact,
+            absorbed: false,
+            dynamic: Vec::new(),
+            options: options.map_or_else(ScanOptions::default, |options| *options),
             fetch: limit.filter(|_| every_filter_exact),
             statistics: statistics.project(Some(&read)),
         })?);

@@ -10,7 +10,7 @@
 
 use std::cmp::Ordering;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::{ArrayRef, UInt32Array};
 use arrow_buffer::NullBuffer;
@@ -123,6 +123,25 @@ impl Dictionary {
             check_raw(codes.iter().map(|&code| self.entries.length(code as usize)))?;
         }
         Ok(arrow_select::take::take(entries, &UInt32Array::new(codes.into(), nulls), None)?)
+    }
+
+    /// The entries, and the code of each row of `range`.
+    pub(super) fn codes(&self, kind: Kind, range: Range<usize>) -> Result<(ArrayRef, Vec<u32>)> {
+        let mut codes = Vec::new();
+        self.codes.extend::<u32>(range, 0, &mut codes);
+        if let Some(entries) = self.array.get() {
+            return Ok((Arc::clone(entries), codes));
+        }
+        let (offsets, bytes) = self.entries.contiguous(0..self.entries.len())?;
+        let decoded = bytes_array(kind, offsets, bytes, None)?;
+        if self.entries.len() > ENTRIES_KEPT_MAX {
+            self.check(&codes)?;
+            return Ok((decoded, codes));
+        }
+        let mut all = Vec::new();
+        self.codes.extend::<u32>(0..self.codes.len(), 0, &mut all);
+        self.check(&all)?;
+        Ok((Arc::clone(self.array.get_or_init(|| decoded)), codes))
     }
 
     fn check(&self, codes: &[u32]) -> Result<()> {

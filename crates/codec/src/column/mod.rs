@@ -17,6 +17,7 @@ use crate::{Error, Result, RowBuffer, Value, ValueRef};
 mod alp;
 mod bits;
 mod chunk;
+mod codes;
 mod constant;
 mod cursor;
 mod dictionary;
@@ -38,6 +39,7 @@ mod zone;
 )]
 mod tests;
 
+pub use codes::ColumnCodes;
 pub use encoder::{ColumnEncoder, EncodedChunk};
 pub use symbols::{SYMBOL_TABLES_MAX, SymbolTables};
 pub use zone::{ZONE_BYTES_MAX, ZoneMap};

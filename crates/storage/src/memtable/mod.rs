@@ -9,6 +9,7 @@
 //! safe to read while it grows (crossbeam-skiplist 0.1.3 loses reads while a key is replaced).
 
 mod btree;
+mod run;
 mod skiplist;
 
 use std::ops::{Bound, ControlFlow};
@@ -18,6 +19,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use crate::batch::Operation;
 use crate::options::MemtableKind;
 use crate::{OpKind, SeqNo};
+
+pub(crate) use run::MemRun;
+use run::MemRuns;
 
 /// One entry, borrowed for the length of a visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +79,8 @@ pub(crate) struct TreeMemtable {
     /// The commit times of its entries.
     min_micros: AtomicI64,
     max_micros: AtomicI64,
+    /// What scans made of it.
+    runs: MemRuns,
 }
 
 impl TreeMemtable {
@@ -96,6 +102,7 @@ impl TreeMemtable {
             frozen_at: AtomicU64::new(u64::MAX),
             min_micros: AtomicI64::new(i64::MAX),
             max_micros: AtomicI64::new(i64::MIN),
+            runs: MemRuns::default(),
         }
     }
 
@@ -148,6 +155,16 @@ impl TreeMemtable {
             ControlFlow::Break(())
         });
         any
+    }
+
+    /// What `snapshot` sees as columns, newest first; none if that cannot be said any more.
+    pub(crate) fn runs_at(&self, snapshot: SeqNo) -> Option<Vec<Arc<MemRun>>> {
+        self.runs.at(self, snapshot)
+    }
+
+    /// Memory of its runs.
+    pub(crate) fn run_bytes(&self) -> usize {
+        self.runs.bytes()
     }
 
     /// Memory held.

@@ -40,6 +40,14 @@ pub struct ReadCounters {
     /// Encoded bytes of the projection's columns in the row groups that scans read, from cache or
     /// disk.
     pub bytes_read: Counter,
+    /// Row groups, and runs of memtables, read under a bitmap of hidden rows.
+    pub sections_shadowed: Counter,
+    /// Rows that newer sources hid, old versions and deletes included, where bitmaps say so.
+    pub rows_hidden: Counter,
+    /// Bitmaps of hidden rows that were there.
+    pub shadows_cached: Counter,
+    /// Bitmaps of hidden rows that had to be worked out.
+    pub shadows_built: Counter,
     /// Rows given out.
     pub rows: Counter,
 }

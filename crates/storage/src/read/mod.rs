@@ -5,7 +5,9 @@
 //! straight, and merges the others.
 
 mod counters;
+mod encoded;
 mod get;
+mod layers;
 pub(crate) mod merge;
 mod multi_get;
 mod plan;
@@ -13,6 +15,7 @@ mod predicate;
 mod request;
 mod scan;
 pub(crate) mod section;
+mod shadow;
 pub(crate) mod source;
 mod statistics;
 mod visible;
@@ -23,6 +26,7 @@ pub(crate) mod harness;
 mod tests;
 
 pub use counters::{Counter, ReadCounters};
+pub use encoded::EncodedRows;
 pub use multi_get::MultiGet;
 pub use request::{KeyRange, Predicate, ScanOrder, ScanRequest};
 pub use scan::Scan;
@@ -31,4 +35,5 @@ pub use statistics::TreeStatistics;
 pub(crate) use get::get;
 pub(crate) use multi_get::multi_get;
 pub(crate) use scan::scan;
+pub(crate) use shadow::ShadowCache;
 pub(crate) use statistics::{is_settled, split, statistics};

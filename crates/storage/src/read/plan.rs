@@ -157,7 +157,7 @@ impl Planner<'_> {
     }
 
     /// Whether a row of the file may pass the filter.
-    fn may_match_file(&self, file: &LiveFile) -> Result<bool> {
+    pub(super) fn may_match_file(&self, file: &LiveFile) -> Result<bool> {
         let Some(filter) = self.filter else { return Ok(true) };
         let schema = self.schemas.current();
         filter.may_match(&mut |column| {
@@ -168,7 +168,7 @@ impl Planner<'_> {
     }
 
     /// The bytes of the first key column, if all keys of the range have the same there.
-    fn prefix(&self) -> Result<Option<&[u8]>> {
+    pub(super) fn prefix(&self) -> Result<Option<&[u8]>> {
         let codec = self.schemas.key_codec();
         let Bound::Included(start) = &self.range.start else { return Ok(None) };
         if codec.key_len() < 2 {
@@ -188,7 +188,7 @@ impl Planner<'_> {
     }
 
     /// Adds the row groups of `file` that meet the range and hold something the snapshot sees.
-    fn add_groups(
+    pub(super) fn add_groups(
         &self,
         source: usize,
         file: &Arc<LiveFile>,

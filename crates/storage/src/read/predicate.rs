@@ -9,8 +9,13 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::{Array, ArrayRef, BooleanArray, Scalar};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
-use silt_codec::{CompareOp, Value, ValueRef, ZoneMap};
+use arrow_ord::cmp;
+use arrow_schema::DataType;
+use silt_codec::{CompareOp, Value, ValueRef, ZoneMap, array_of};
 
 use super::Predicate;
 use crate::sstable::RowGroup;
@@ -113,6 +118,166 @@ impl Predicate {
             }
         })
     }
+}
+
+/// Decodes a column of the tree in the rows looked at.
+pub(crate) type Decode<'a> = dyn Fn(usize) -> Result<ArrayRef> + 'a;
+
+impl Predicate {
+    /// Adds the columns that it names.
+    pub(crate) fn columns(&self, out: &mut Vec<usize>) {
+        match self {
+            Self::Compare { column, .. }
+            | Self::In { column, .. }
+            | Self::StartsWith { column, .. }
+            | Self::IsNull(column)
+            | Self::IsNotNull(column) => {
+                if !out.contains(column) {
+                    out.push(*column);
+                }
+            }
+            Self::And(all) | Self::Or(all) => all.iter().for_each(|one| one.columns(out)),
+        }
+    }
+
+    /// Whether it says of every row exactly whether it passes: not where floats are compared, which
+    /// have several orders.
+    pub(crate) fn is_exact(&self) -> bool {
+        match self {
+            Self::Compare { value, .. } => !matches!(value, Value::Float(_)),
+            Self::In { values, .. } => !values.iter().any(|value| matches!(value, Value::Float(_))),
+            Self::And(all) | Self::Or(all) => all.iter().all(Self::is_exact),
+            Self::StartsWith { .. } | Self::IsNull(_) | Self::IsNotNull(_) => true,
+        }
+    }
+
+    /// Which of `rows` pass, evaluated on encoded chunks wherever those answer.
+    pub(crate) fn select_exact(
+        &self,
+        group: &RowGroup,
+        rows: &Range<usize>,
+    ) -> Result<BooleanBuffer> {
+        let encoded = |leaf: &Self| leaf.select(group, rows);
+        self.evaluate(rows.len(), &encoded, &|column| group.decode(column, rows.clone()))
+    }
+
+    /// Which of `len` rows pass, given their columns; of floats, which may pass.
+    pub(crate) fn select_arrays(&self, len: usize, decode: &Decode<'_>) -> Result<BooleanBuffer> {
+        self.evaluate(len, &|_| Ok(None), decode)
+    }
+
+    fn evaluate(
+        &self,
+        len: usize,
+        encoded: &dyn Fn(&Self) -> Result<Option<BooleanBuffer>>,
+        decode: &Decode<'_>,
+    ) -> Result<BooleanBuffer> {
+        match self {
+            Self::And(all) => {
+                let mut selected = BooleanBuffer::new_set(len);
+                for one in all {
+                    selected = &selected & &one.evaluate(len, encoded, decode)?;
+                    if selected.count_set_bits() == 0 {
+                        break;
+                    }
+                }
+                Ok(selected)
+            }
+            Self::Or(any) => {
+                let mut selected = BooleanBuffer::new_unset(len);
+                for one in any {
+                    selected = &selected | &one.evaluate(len, encoded, decode)?;
+                }
+                Ok(selected)
+            }
+            leaf => match encoded(leaf)? {
+                Some(selected) => Ok(selected),
+                None => leaf.evaluate_array(&decode(leaf.column())?),
+            },
+        }
+    }
+
+    /// The column of a condition on one column.
+    fn column(&self) -> usize {
+        let mut columns = Vec::new();
+        self.columns(&mut columns);
+        columns[0]
+    }
+
+    fn evaluate_array(&self, array: &ArrayRef) -> Result<BooleanBuffer> {
+        let scalar = |value: &Value| -> Result<Scalar<ArrayRef>> {
+            Ok(Scalar::new(array_of(array.data_type(), std::slice::from_ref(value))?))
+        };
+        let is_true = |compared: BooleanArray| match compared.nulls() {
+            Some(nulls) => compared.values() & nulls.inner(),
+            None => compared.values().clone(),
+        };
+        Ok(match self {
+            Self::Compare { op, value: Value::Float(number), .. } => {
+                floats_may_pass(array, *op, *number)?
+            }
+            Self::In { values, .. }
+                if values.iter().any(|value| matches!(value, Value::Float(_))) =>
+            {
+                BooleanBuffer::new_set(array.len())
+            }
+            Self::Compare { op, value, .. } => {
+                let value = scalar(value)?;
+                is_true(match op {
+                    CompareOp::Eq => cmp::eq(array, &value)?,
+                    CompareOp::NotEq => cmp::neq(array, &value)?,
+                    CompareOp::Lt => cmp::lt(array, &value)?,
+                    CompareOp::LtEq => cmp::lt_eq(array, &value)?,
+                    CompareOp::Gt => cmp::gt(array, &value)?,
+                    CompareOp::GtEq => cmp::gt_eq(array, &value)?,
+                })
+            }
+            Self::In { values, .. } => {
+                let mut selected = BooleanBuffer::new_unset(array.len());
+                for value in values {
+                    selected = &selected | &is_true(cmp::eq(array, &scalar(value)?)?);
+                }
+                selected
+            }
+            Self::StartsWith { prefix, .. } => {
+                let from = is_true(cmp::gt_eq(array, &scalar(&Value::Text(prefix.clone()))?)?);
+                match text_behind(prefix) {
+                    Some(behind) => {
+                        &from & &is_true(cmp::lt(array, &scalar(&Value::Text(behind))?)?)
+                    }
+                    None => from,
+                }
+            }
+            Self::IsNull(_) => match array.logical_nulls() {
+                Some(nulls) => !nulls.inner(),
+                None => BooleanBuffer::new_unset(array.len()),
+            },
+            Self::IsNotNull(_) => match array.logical_nulls() {
+                Some(nulls) => nulls.inner().clone(),
+                None => BooleanBuffer::new_set(array.len()),
+            },
+            Self::And(_) | Self::Or(_) => unreachable!("they are taken apart before"),
+        })
+    }
+}
+
+/// Which floats compare so with `number` in any order that there is: a zero is taken for both
+/// zeroes, and what is not a number may pass.
+fn floats_may_pass(array: &ArrayRef, op: CompareOp, number: f64) -> Result<BooleanBuffer> {
+    let numbers: Vec<Option<f64>> = match array.data_type() {
+        DataType::Float32 => {
+            array.as_primitive::<Float32Type>().iter().map(|number| number.map(f64::from)).collect()
+        }
+        DataType::Float64 => array.as_primitive::<Float64Type>().iter().collect(),
+        _ => return Ok(BooleanBuffer::new_set(array.len())),
+    };
+    let passes = |other: Option<f64>| {
+        other.is_some_and(|other| match other.partial_cmp(&number) {
+            Some(order) => op.holds(order) || (number == 0.0 && other == 0.0),
+            None => true,
+        })
+    };
+    Ok(numbers.into_iter().map(passes).collect())
 }
 
 /// The comparison that passes at least what `op` passes in SQL's order; none if nothing can be

@@ -63,6 +63,33 @@ impl KeyRange {
         }
     }
 
+    /// The keys that lie within both.
+    pub fn meet(&self, other: &Self) -> Self {
+        let start = match (&self.start, &other.start) {
+            (Bound::Unbounded, start) | (start, Bound::Unbounded) => start.clone(),
+            (Bound::Excluded(a), Bound::Included(b)) if a == b => Bound::Excluded(a.clone()),
+            (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => {
+                if a > b {
+                    self.start.clone()
+                } else {
+                    other.start.clone()
+                }
+            }
+        };
+        let end = match (&self.end, &other.end) {
+            (Bound::Unbounded, end) | (end, Bound::Unbounded) => end.clone(),
+            (Bound::Excluded(a), Bound::Included(b)) if a == b => Bound::Excluded(a.clone()),
+            (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => {
+                if a < b {
+                    self.end.clone()
+                } else {
+                    other.end.clone()
+                }
+            }
+        };
+        Self { start, end }
+    }
+
     /// The keys of this range from `first` to `last`.
     pub(crate) fn within(&self, first: &[u8], last: &[u8]) -> Self {
         let start =
@@ -144,12 +171,17 @@ pub struct ScanRequest {
     /// Columns given out, by their positions in the tree's current schema. None at all is
     /// allowed: the batches then only count rows.
     pub projection: Vec<usize>,
-    /// Rows that fail may be left out.
+    /// Rows that fail may be left out; they are if `exact`.
     pub filter: Option<Predicate>,
+    /// No row comes that fails `filter`, which compares no floats.
+    pub exact: bool,
+    /// Whether rows that newer sources hide may be found by bitmaps instead of a merge. Default
+    /// true; a scan in order always merges.
+    pub shadows: bool,
     /// The order of rows.
     pub order: ScanOrder,
-    /// No more rows than this. Not looked at where there is a `filter`: rows that fail it may be
-    /// among those given out.
+    /// No more rows than this. Not looked at where there is a `filter` that is not `exact`: rows
+    /// that fail it may be among those given out.
     pub limit: Option<usize>,
     /// No batch has more rows than this.
     pub batch_rows: usize,
@@ -164,6 +196,8 @@ impl ScanRequest {
             range,
             projection,
             filter: None,
+            exact: false,
+            shadows: true,
             order: ScanOrder::Unordered,
             limit: None,
             batch_rows: 8_192,

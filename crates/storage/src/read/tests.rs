@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use silt_codec::{CompareOp, Value};
 
 use super::harness::{A, ALL, B, Harness, Row, T, V, small_options};
@@ -616,6 +617,109 @@ fn check_random(tree: &Harness, random: &SeededRandom, snapshot: &Snapshot, note
     passing.reverse();
     let all: Vec<Row> = expected.iter().filter(|row| passes(row)).cloned().collect();
     assert_eq!(passing, all, "{note}: {filter:?}");
+    check_unordered(tree, &request, snapshot, [&expected, &all], note);
+}
+
+/// Unordered scans answer alike with bitmaps and with a merge, as batches and undecoded, and leave
+/// out what fails where they must; `expected` are all rows and those that pass.
+fn check_unordered(
+    tree: &Harness,
+    request: &ScanRequest,
+    snapshot: &Snapshot,
+    expected: [&Vec<Row>; 2],
+    note: &str,
+) {
+    let [all, passing] = expected;
+    for shadows in [true, false] {
+        let unfiltered =
+            ScanRequest { order: ScanOrder::Unordered, filter: None, shadows, ..request.clone() };
+        let exact =
+            ScanRequest { filter: request.filter.clone(), exact: true, ..unfiltered.clone() };
+        for (request, expected) in [(unfiltered, all), (exact, passing)] {
+            let in_order = |mut rows: Vec<Row>| {
+                rows.sort_by_key(|row| (row.0, -row.1));
+                rows
+            };
+            let note = format!("{note}: shadows {shadows}, {:?}", request.filter);
+            assert_eq!(in_order(tree.scan(&request, snapshot)), *expected, "{note}");
+            let mut scan = tree.tree.scan(&request, snapshot).unwrap();
+            let mut found = Vec::new();
+            while let Some(rows) = scan.next_encoded().unwrap() {
+                let schema = Arc::clone(scan.schema());
+                let batch = RecordBatch::try_new(schema, rows.decode().unwrap()).unwrap();
+                assert_eq!(batch.num_rows(), rows.len(), "{note}");
+                found.extend(super::harness::rows(&batch));
+            }
+            assert_eq!(in_order(found), *expected, "{note}: undecoded");
+            let none = ScanRequest { projection: Vec::new(), ..request.clone() };
+            let batches = tree.tree.scan(&none, snapshot).unwrap();
+            let count: usize = batches.map(|batch| batch.unwrap().num_rows()).sum();
+            assert_eq!(count, expected.len(), "{note}: counted");
+            let limit = expected.len() / 2;
+            let some = ScanRequest { limit: Some(limit), ..request.clone() };
+            assert_eq!(tree.scan(&some, snapshot).len(), limit, "{note}: limited");
+        }
+    }
+}
+
+#[test]
+fn rows_that_newer_sources_hide_are_found_once_and_remembered() {
+    let mut tree = Harness::new(small_options());
+    tree.put_all(0..1_000, 1);
+    tree.flush_to(3);
+    tree.put_all((0..1_000).step_by(10), 2);
+    tree.flush();
+    tree.delete_all(500..600);
+    let mut request = ordered(ScanOrder::Unordered);
+    for built in [true, false] {
+        let counters = counted(&mut request);
+        let now = tree.engine.snapshot();
+        assert_eq!(tree.scan(&request, &now).len(), 900);
+        assert_eq!(counters.sections_merged.get(), 0);
+        // 100 by the file and 90 more by the memtable; 10 of the file; the deletes themselves.
+        assert_eq!(counters.rows_hidden.get(), 190 + 10 + 100);
+        assert_eq!(counters.shadows_built.get() > 0, built);
+        assert_eq!(counters.shadows_cached.get() > 0, !built);
+    }
+    // What is added to the memtable makes new bitmaps, and the old snapshot keeps its own.
+    let before = tree.engine.snapshot();
+    tree.delete_all(600..610);
+    let counters = counted(&mut request);
+    assert_eq!(tree.scan(&request, &tree.engine.snapshot()).len(), 890);
+    assert!(counters.shadows_built.get() > 0);
+    assert_eq!(tree.scan(&request, &before).len(), 900);
+}
+
+#[test]
+fn reader_that_sees_a_file_in_part_merges() {
+    let mut tree = Harness::new(small_options());
+    tree.put_all(0..300, 1);
+    tree.flush_to(3);
+    tree.put_all(0..100, 2);
+    let before = tree.engine.snapshot();
+    tree.delete_all(0..50);
+    tree.flush();
+    let mut request = ordered(ScanOrder::Unordered);
+    let counters = counted(&mut request);
+    tree.check(&before, "before");
+    let mut found = tree.scan(&request, &before);
+    found.sort_by_key(|row| row.0);
+    assert_eq!(found, tree.expected(&KeyRange::all(), before.seq()));
+    assert!(counters.sections_merged.get() > 0);
+    assert_eq!(counters.sections_shadowed.get(), 0);
+}
+
+#[test]
+fn narrow_range_is_merged_and_makes_no_bitmap() {
+    let mut tree = Harness::new(Options { group_rows: 16, ..small_options() });
+    tree.put_all(0..5_000, 1);
+    tree.flush_to(3);
+    tree.put_all(0..5_000, 2);
+    let mut request = ordered(ScanOrder::Unordered);
+    request.range = KeyRange::prefix(tree.prefix(700));
+    let counters = counted(&mut request);
+    assert_eq!(tree.scan(&request, &tree.engine.snapshot()).len(), 1);
+    assert_eq!((counters.shadows_built.get(), counters.sections_merged.get()), (0, 1));
 }
 
 #[test]

@@ -534,6 +534,13 @@ impl RowGroup {
         kinds.as_primitive::<UInt8Type>().values().iter().map(kind).collect()
     }
 
+    /// The keys of `rows`.
+    pub(crate) fn keys(&self, codec: &KeyCodec, rows: Range<usize>) -> Result<KeyBuffer> {
+        let mut keys = KeyBuffer::new();
+        codec.encode_columns(&self.decode_keys(rows)?, &mut keys)?;
+        Ok(keys)
+    }
+
     /// The entries at `rows`, with the columns at `projection`.
     pub(crate) fn entries(
         &self,

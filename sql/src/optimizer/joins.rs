@@ -1,0 +1,353 @@
+//! [`JoinOrder`]: inner joins in the order that is estimated to touch the fewest rows.
+//!
+//! DataFusion joins tables as the text names them and only chooses sides. This logical rule takes
+//! a tree of inner joins apart into its inputs and conditions and puts it together anew: over all
+//! bushy trees for up to [`EXHAUSTIVE_MAX`] inputs, else two by two, the smallest result first.
+//! Estimates come from row counts and from the least and greatest values that tables know; two
+//! inputs that no condition connects are joined last.
+
+mod estimate;
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Column, NullEquality, Result};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{
+    Expr, Filter, Join, JoinConstraint, JoinType, LogicalPlan, Projection,
+};
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+
+use estimate::Input;
+
+/// So many inputs are joined in every order in thought.
+const EXHAUSTIVE_MAX: usize = 8;
+
+/// More inputs than this stay as they are.
+const INPUTS_MAX: usize = 32;
+
+/// A row of the side that is built into a hash table costs as much as this many that probe it.
+const BUILD_COST: f64 = 3.0;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct JoinOrder;
+
+impl OptimizerRule for JoinOrder {
+    fn name(&self) -> &'static str {
+        "silt_join_order"
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        _: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        reorder_below(plan)
+    }
+}
+
+fn reorder_below(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    use datafusion::common::tree_node::TreeNode;
+    if !is_inner(&plan) {
+        return plan.map_children(reorder_below);
+    }
+    let mut parts = Parts::default();
+    let schema = Arc::clone(plan.schema());
+    parts.flatten(plan.clone());
+    let mut any = false;
+    for input in &mut parts.inputs {
+        let below = reorder_below(std::mem::take(input))?;
+        any |= below.transformed;
+        *input = below.data;
+    }
+    let count = parts.inputs.len();
+    if !(3..=INPUTS_MAX).contains(&count) {
+        return match any {
+            true => plan.map_children(reorder_below),
+            false => Ok(Transformed::no(plan)),
+        };
+    }
+    let mut joined = parts.join()?;
+    if joined.schema() != &schema {
+        let projection = Projection::new_from_schema(Arc::new(joined), schema);
+        joined = LogicalPlan::Projection(projection);
+    }
+    Ok(Transformed::yes(joined))
+}
+
+fn is_inner(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Join(join) => {
+            join.join_type == JoinType::Inner
+                && join.null_equality == NullEquality::NullEqualsNothing
+                && !join.null_aware
+        }
+        _ => false,
+    }
+}
+
+/// Inputs of inner joins, and what connects them.
+#[derive(Default)]
+struct Parts {
+    inputs: Vec<LogicalPlan>,
+    /// Equal expressions.
+    keys: Vec<(Expr, Expr)>,
+    filters: Vec<Expr>,
+}
+
+/// A set of inputs, one bit each.
+type Set = u64;
+
+/// Equal expressions over the inputs `left` and `right`.
+struct Edge {
+    left: Set,
+    right: Set,
+    keys: (Expr, Expr),
+    /// How many values they have.
+    distinct: f64,
+}
+
+/// The best way found to join a set of inputs.
+#[derive(Clone, Copy)]
+struct Best {
+    rows: f64,
+    cost: f64,
+    /// What was joined last; both are 0 for an input.
+    sides: (Set, Set),
+}
+
+impl Parts {
+    fn flatten(&mut self, plan: LogicalPlan) {
+        match plan {
+            LogicalPlan::Join(join) if is_inner(&LogicalPlan::Join(join.clone())) => {
+                self.keys.extend(join.on);
+                self.filters.extend(join.filter.into_iter().flat_map(split_conjunction_owned));
+                self.flatten(Arc::unwrap_or_clone(join.left));
+                self.flatten(Arc::unwrap_or_clone(join.right));
+            }
+            LogicalPlan::Filter(filter) if is_inner(&filter.input) => {
+                self.filters.extend(split_conjunction_owned(filter.predicate));
+                self.flatten(Arc::unwrap_or_clone(filter.input));
+            }
+            other => self.inputs.push(other),
+        }
+    }
+
+    /// The inputs that an expression names.
+    fn set_of(&self, expr: &Expr) -> Option<Set> {
+        let mut set = 0;
+        for column in expr.column_refs() {
+            let has = |input: &LogicalPlan| input.schema().has_column(column);
+            set |= 1 << self.inputs.iter().position(has)?;
+        }
+        Some(set)
+    }
+
+    fn join(mut self) -> Result<LogicalPlan> {
+        let inputs: Vec<Input> = self.inputs.iter().map(Input::new).collect();
+        let (mut edges, mut filters) = (Vec::new(), Vec::new());
+        for (left, right) in std::mem::take(&mut self.keys) {
+            match (self.set_of(&left), self.set_of(&right)) {
+                (Some(a), Some(b)) if a != 0 && b != 0 && a & b == 0 => {
+                    let distinct = distinct(&inputs, (a, &left), (b, &right));
+                    edges.push(Edge { left: a, right: b, keys: (left, right), distinct });
+                }
+                _ => filters.push(left.eq(right)),
+            }
+        }
+        filters.append(&mut self.filters);
+        let rows: Vec<f64> = inputs.iter().map(|input| input.rows).collect();
+        let all: Set = (1 << self.inputs.len()) - 1;
+        let search = Search { edges: &edges, inputs: &inputs };
+        let tree = match self.inputs.len() {
+            0..=EXHAUSTIVE_MAX => search.exhaustive(&rows, all),
+            _ => search.greedy(&rows),
+        };
+        let filters: Vec<(Set, Expr)> = filters
+            .into_iter()
+            .map(|filter| (self.set_of(&filter).unwrap_or(all), filter))
+            .collect();
+        let mut build = Build { inputs: self.inputs, edges, filters, tree };
+        let plan = build.plan(all)?;
+        // What names no input at all, or only one.
+        match conjunction(build.filters.into_iter().map(|(_, filter)| filter)) {
+            Some(filter) => Ok(LogicalPlan::Filter(Filter::try_new(filter, Arc::new(plan))?)),
+            None => Ok(plan),
+        }
+    }
+}
+
+/// How many values both sides of an equality have between them.
+fn distinct(inputs: &[Input], left: (Set, &Expr), right: (Set, &Expr)) -> f64 {
+    let of = |(set, expr): (Set, &Expr)| {
+        let input = &inputs[usize::try_from(set.trailing_zeros()).unwrap_or(0)];
+        let column: Option<&Column> = match expr {
+            Expr::Column(column) if set.count_ones() == 1 => Some(column),
+            _ => None,
+        };
+        column.and_then(|column| input.distinct(column)).unwrap_or((input.base_rows, false))
+    };
+    match (of(left), of(right)) {
+        // What refers to a key has no values beside the key's.
+        ((key, true), (other, true)) => key.max(other),
+        ((key, true), _) | (_, (key, true)) => key,
+        ((a, _), (b, _)) => a.max(b),
+    }
+    .max(1.0)
+}
+
+struct Search<'a> {
+    edges: &'a [Edge],
+    inputs: &'a [Input],
+}
+
+/// For each set joined on the way: its two sides.
+type Tree = Vec<(Set, (Set, Set))>;
+
+impl Search<'_> {
+    /// The part of all pairs of rows of two sets that fit, and whether anything connects them.
+    fn selectivity(&self, left: Set, right: Set) -> (f64, bool) {
+        let mut factors: Vec<f64> = Vec::new();
+        for edge in self.edges {
+            let fits = |a: Set, b: Set| edge.left & a == edge.left && edge.right & b == edge.right;
+            if fits(left, right) || fits(right, left) {
+                factors.push(edge.distinct);
+            }
+        }
+        // Several columns of one key say less than each by itself.
+        factors.sort_by(|a, b| b.total_cmp(a));
+        let mut product = 1.0;
+        for (index, factor) in factors.iter().enumerate() {
+            product *= factor.powf(0.5_f64.powi(i32::try_from(index).unwrap_or(0)));
+        }
+        (1.0 / product, !factors.is_empty())
+    }
+
+    fn joined(&self, left: (Set, f64, f64), right: (Set, f64, f64)) -> (Best, bool) {
+        let (selectivity, connected) = self.selectivity(left.0, right.0);
+        let rows = (left.1 * right.1 * selectivity).max(1.0);
+        let (build, probe) = (left.1.min(right.1), left.1.max(right.1));
+        let cost = left.2 + right.2 + build * BUILD_COST + probe + rows;
+        (Best { rows, cost, sides: (left.0, right.0) }, connected)
+    }
+
+    /// The cheapest of all trees in which connected sets are joined; those that are not, last.
+    fn exhaustive(&self, rows: &[f64], all: Set) -> Tree {
+        let size = usize::try_from(all).unwrap_or(0) + 1;
+        let mut best: Vec<Option<Best>> = vec![None; size];
+        for (input, &rows) in rows.iter().enumerate() {
+            best[1 << input] = Some(Best { rows, cost: 0.0, sides: (0, 0) });
+        }
+        for set in 1..size {
+            if set.count_ones() < 2 {
+                continue;
+            }
+            let (mut cheapest, mut cheapest_connected) = (None::<Best>, None::<Best>);
+            let mut left = (set - 1) & set;
+            while left > 0 {
+                let right = set & !left;
+                // Each pair of sides is looked at once.
+                if left > right
+                    && let (Some(a), Some(b)) = (best[left], best[right])
+                {
+                    let (found, connected) =
+                        self.joined((left as Set, a.rows, a.cost), (right as Set, b.rows, b.cost));
+                    let place = if connected { &mut cheapest_connected } else { &mut cheapest };
+                    if place.is_none_or(|place| found.cost < place.cost) {
+                        *place = Some(found);
+                    }
+                }
+                left = (left - 1) & set;
+            }
+            best[set] = cheapest_connected.or(cheapest);
+        }
+        let mut tree = Tree::new();
+        let mut open = vec![all];
+        while let Some(set) = open.pop() {
+            if let Some(found) = best[usize::try_from(set).unwrap_or(0)]
+                && found.sides.0 != 0
+            {
+                tree.push((set, found.sides));
+                open.extend([found.sides.0, found.sides.1]);
+            }
+        }
+        tree
+    }
+
+    /// Two by two, the pair with the smallest result first.
+    fn greedy(&self, rows: &[f64]) -> Tree {
+        let mut sets: Vec<(Set, f64, f64)> =
+            rows.iter().enumerate().map(|(input, &rows)| (1 << input, rows, 0.0)).collect();
+        debug_assert_eq!(sets.len(), self.inputs.len());
+        let mut tree = Tree::new();
+        while sets.len() > 1 {
+            let mut next: Option<(usize, usize, Best, bool)> = None;
+            for a in 0..sets.len() {
+                for b in a + 1..sets.len() {
+                    let (found, connected) = self.joined(sets[a], sets[b]);
+                    let is_better = next.is_none_or(|(_, _, best, was_connected)| {
+                        (connected, best.rows) > (was_connected, found.rows)
+                            || connected && !was_connected
+                    });
+                    if is_better {
+                        next = Some((a, b, found, connected));
+                    }
+                }
+            }
+            let Some((a, b, found, _)) = next else { break };
+            let set = sets[a].0 | sets[b].0;
+            tree.push((set, found.sides));
+            sets.swap_remove(b);
+            sets[a] = (set, found.rows, found.cost);
+        }
+        tree
+    }
+}
+
+struct Build {
+    inputs: Vec<LogicalPlan>,
+    edges: Vec<Edge>,
+    filters: Vec<(Set, Expr)>,
+    tree: Tree,
+}
+
+impl Build {
+    /// The join of a set of inputs, with every condition that it can decide.
+    fn plan(&mut self, set: Set) -> Result<LogicalPlan> {
+        let sides = self.tree.iter().find(|(other, _)| *other == set).map(|(_, sides)| *sides);
+        let Some((left, right)) = sides else {
+            let input = usize::try_from(set.trailing_zeros()).unwrap_or(0);
+            return Ok(std::mem::take(&mut self.inputs[input]));
+        };
+        let (left_plan, right_plan) = (self.plan(left)?, self.plan(right)?);
+        let (mut on, mut kept) = (Vec::new(), Vec::new());
+        for edge in std::mem::take(&mut self.edges) {
+            let within = |part: Set, whole: Set| part & whole == part;
+            if within(edge.left, left) && within(edge.right, right) {
+                on.push(edge.keys);
+            } else if within(edge.left, right) && within(edge.right, left) {
+                on.push((edge.keys.1, edge.keys.0));
+            } else {
+                kept.push(edge);
+            }
+        }
+        self.edges = kept;
+        let (decided, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.filters)
+            .into_iter()
+            .partition(|(named, _)| *named & set == *named && named.count_ones() > 1);
+        self.filters = open;
+        let filter = conjunction(decided.into_iter().map(|(_, filter)| filter));
+        let join = Join::try_new(
+            Arc::new(left_plan),
+            Arc::new(right_plan),
+            on,
+            filter,
+            JoinType::Inner,
+            JoinConstraint::On,
+            NullEquality::NullEqualsNothing,
+            false,
+        )?;
+        Ok(LogicalPlan::Join(join))
+    }
+}

@@ -1,0 +1,100 @@
+//! Rules of our own. One is logical: [`JoinOrder`]. Of the physical ones, after DataFusion's, each
+//! takes from operators what the scan below can do on encoded columns.
+//!
+//! 1. [`UndealtScans`]: a scan of one partition is a small one; its batches are not dealt out.
+//! 2. [`AbsorbFilters`]: comparisons with constants move from a `FilterExec` into the scan, which
+//!    evaluates them on encoded vectors and decodes only what passes.
+//! 3. [`EncodedAggregates`]: a partial aggregate over a scan takes the scan's rows before they are
+//!    decoded and groups by the codes of dictionaries.
+//!
+//! All come last, so that DataFusion plans (join sides, distribution, order) as it would without.
+
+mod absorb;
+mod aggregate;
+mod groups;
+mod joins;
+mod layout;
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::optimizer::{Optimizer, OptimizerRule};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::{ExecutionPlan, Partitioning};
+
+use crate::ScanOptions;
+use crate::provider::scan::SiltScan;
+
+pub(crate) use absorb::AbsorbFilters;
+pub(crate) use aggregate::EncodedAggregates;
+pub(crate) use joins::JoinOrder;
+
+/// DataFusion's logical rules, and among them our own: joins are ordered once filters stand where
+/// they belong.
+pub(crate) fn logical_rules(options: &ScanOptions) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    let after = rules.iter().position(|rule| rule.name() == "push_down_filter");
+    if let (true, Some(after)) = (options.joins, after) {
+        rules.insert(after + 1, Arc::new(JoinOrder));
+    }
+    rules
+}
+
+/// The physical rules that `options` allow, in their order.
+pub(crate) fn rules(options: &ScanOptions) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = Vec::new();
+    if options.filters || options.aggregates {
+        rules.push(Arc::new(UndealtScans));
+    }
+    if options.filters {
+        rules.push(Arc::new(AbsorbFilters));
+    }
+    if options.aggregates {
+        rules.push(Arc::new(EncodedAggregates));
+    }
+    rules
+}
+
+/// See the module.
+#[derive(Debug)]
+struct UndealtScans;
+
+impl PhysicalOptimizerRule for UndealtScans {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(|plan| {
+            let dealt = plan.downcast_ref::<RepartitionExec>().filter(|dealt| {
+                matches!(dealt.partitioning(), Partitioning::RoundRobinBatch(_))
+                    && scan_of(dealt.input()).is_some_and(|scan| scan.parts().partitions.len() == 1)
+            });
+            Ok(match dealt.map(|dealt| Arc::clone(dealt.input())) {
+                Some(scan) => Transformed::yes(scan),
+                None => Transformed::no(plan),
+            })
+        })
+        .data()
+    }
+
+    fn name(&self) -> &'static str {
+        "silt_undealt_scans"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// The scan that `plan` is, or that it only makes cooperative.
+fn scan_of(plan: &Arc<dyn ExecutionPlan>) -> Option<&SiltScan> {
+    match plan.downcast_ref::<CooperativeExec>() {
+        Some(cooperative) => cooperative.input().downcast_ref::<SiltScan>(),
+        None => plan.downcast_ref::<SiltScan>(),
+    }
+}

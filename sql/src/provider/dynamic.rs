@@ -1,0 +1,213 @@
+//! Dynamic filters: what a running join or top-n above a scan still wants, while it runs.
+//!
+//! A hash join knows its build side's keys before it asks its probe side for the first row, and a
+//! top-n its threshold better with every batch. What of that are comparisons with constants goes
+//! into the storage scan, which leaves out row groups by zone maps and rows on encoded vectors. A
+//! list of values of the first key column becomes lookups by key: an index join. The rest, such as
+//! a look into the join's hash table, is evaluated on the columns it names before the others are
+//! decoded, as long as it leaves out enough rows to pay.
+//!
+//! None of it is owed: the operators above check again.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::cast::AsArray;
+use datafusion::arrow::array::{Array, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::physical_expr::expressions::{Column, InListExpr, Literal};
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
+use datafusion::physical_expr_common::physical_expr::{
+    snapshot_generation, snapshot_physical_expr,
+};
+use silt_storage::{EncodedRows, KeyRange, Predicate};
+
+use super::absorb::exact_predicate;
+use super::pushdown::Access;
+use super::scan::ScanParts;
+use crate::value::scalar_to_value;
+
+/// Rows seen before it is decided whether an expression is worth evaluating here.
+const ROWS_TRIED: usize = 32 << 10;
+
+/// An expression goes on being evaluated if at most this many rows in ten pass.
+const TENTHS_PASSING_MAX: usize = 6;
+
+/// A range is looked up by keys if there is at most one for this many rows of the table.
+const ROWS_A_LOOKUP: usize = 2_000;
+
+/// What narrows one partition of a scan.
+pub(crate) struct Narrowing {
+    filters: Vec<Arc<dyn PhysicalExpr>>,
+    generation: Option<u64>,
+    /// What of the filters storage evaluates.
+    pub(crate) predicate: Option<Predicate>,
+    /// What is evaluated before the other columns are decoded.
+    rest: Option<Rest>,
+}
+
+struct Rest {
+    expr: Arc<dyn PhysicalExpr>,
+    /// Positions in the scan's output.
+    columns: Vec<usize>,
+    schema: SchemaRef,
+    seen: usize,
+    passed: usize,
+}
+
+impl Narrowing {
+    pub(crate) fn new(parts: &ScanParts) -> Self {
+        Self { filters: parts.dynamic.clone(), generation: None, predicate: None, rest: None }
+    }
+
+    /// Looks at what the filters have become; whether that differs from before.
+    pub(crate) fn refresh(&mut self, parts: &ScanParts) -> Result<bool> {
+        let generation = self.filters.iter().map(snapshot_generation);
+        let generation = generation.fold(0, u64::wrapping_add);
+        if self.filters.is_empty() || self.generation == Some(generation) {
+            return Ok(false);
+        }
+        self.generation = Some(generation);
+        let (mut predicates, mut rest) = (Vec::new(), Vec::new());
+        for filter in &self.filters {
+            let filter = snapshot_physical_expr(Arc::clone(filter))?;
+            for one in split_conjunction(&filter) {
+                match exact_predicate(one, parts) {
+                    Some(predicate) => predicates.push(predicate),
+                    None if is_true(one) => {}
+                    None => rest.push(Arc::clone(one)),
+                }
+            }
+        }
+        self.predicate = match predicates.len() {
+            0 | 1 => predicates.pop(),
+            _ => Some(Predicate::And(predicates)),
+        };
+        self.rest = match rest.is_empty() {
+            true => None,
+            false => Rest::new(&datafusion::physical_expr::conjunction(rest), parts)?,
+        };
+        Ok(true)
+    }
+
+    /// Only those of `rows` that may still be wanted.
+    pub(crate) fn refine(&mut self, rows: EncodedRows) -> Result<EncodedRows> {
+        let Some(rest) = &mut self.rest else { return Ok(rows) };
+        let passed = rest.evaluate(&rows)?;
+        rest.seen += rows.len();
+        rest.passed += passed.count_set_bits();
+        if rest.seen > ROWS_TRIED && rest.passed * 10 > rest.seen * TENTHS_PASSING_MAX {
+            self.rest = None;
+        }
+        Ok(rows.refine(&passed))
+    }
+
+    /// The lookups that are left of `access` if the filters list values of the first key column.
+    pub(crate) fn lookups(&self, parts: &ScanParts, access: &Access) -> Result<Option<Access>> {
+        let (Access::Ranges(ranges), Some(Some(key))) = (access, parts.key.first()) else {
+            return Ok(None);
+        };
+        let rows = parts.statistics.num_rows.get_value().copied().unwrap_or(0);
+        for filter in &self.filters {
+            let filter = snapshot_physical_expr(Arc::clone(filter))?;
+            for one in split_conjunction(&filter) {
+                let Some(list) = one.downcast_ref::<InListExpr>() else { continue };
+                let column = list.expr().downcast_ref::<Column>();
+                if list.negated()
+                    || column.is_none_or(|column| column.index() != *key)
+                    || list.list().len() > rows / ROWS_A_LOOKUP
+                {
+                    continue;
+                }
+                if let Some(prefixes) = prefixes(list, parts, *key) {
+                    return Ok(Some(within(prefixes, parts, ranges)));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The bytes of the first key column for each value of a list, ascending.
+fn prefixes(list: &InListExpr, parts: &ScanParts, key: usize) -> Option<Vec<Vec<u8>>> {
+    let data_type = parts.schema.field(key).data_type();
+    let codec = parts.tree.key_codec();
+    let mut prefixes = Vec::with_capacity(list.list().len());
+    for item in list.list() {
+        let scalar = item.downcast_ref::<Literal>()?.value();
+        if scalar.is_null() {
+            continue;
+        }
+        if scalar.data_type() != *data_type {
+            return None;
+        }
+        let value = scalar_to_value(scalar)?;
+        let mut bytes = Vec::new();
+        codec.encode_values(&[value.as_ref()], &mut bytes).ok()?;
+        prefixes.push(bytes);
+    }
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    Some(prefixes)
+}
+
+/// The keys that begin so and lie within `ranges`.
+fn within(prefixes: Vec<Vec<u8>>, parts: &ScanParts, ranges: &[KeyRange]) -> Access {
+    if parts.tree.schema().key_len() == 1 {
+        let is_in = |key: &Vec<u8>| ranges.iter().any(|range| range.contains(key));
+        return Access::Points(prefixes.into_iter().filter(is_in).collect());
+    }
+    let mut found = Vec::new();
+    for prefix in prefixes {
+        let of_prefix = KeyRange::prefix(prefix);
+        found.extend(
+            ranges.iter().map(|range| of_prefix.meet(range)).filter(|both| !both.is_empty()),
+        );
+    }
+    Access::Ranges(found)
+}
+
+fn is_true(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let literal = expr.downcast_ref::<Literal>();
+    literal.is_some_and(|literal| literal.value() == &true.into())
+}
+
+impl Rest {
+    fn new(expr: &Arc<dyn PhysicalExpr>, parts: &ScanParts) -> Result<Option<Self>> {
+        let mut columns: Vec<usize> = collect_columns(expr).iter().map(Column::index).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        // Where nothing else is decoded there is nothing to save.
+        if columns.is_empty() || columns.len() == parts.projection.len() {
+            return Ok(None);
+        }
+        let moved = Arc::clone(expr).transform(|expr| {
+            Ok(match expr.downcast_ref::<Column>() {
+                Some(column) => {
+                    let place = columns.binary_search(&column.index()).unwrap_or_default();
+                    Transformed::yes(Arc::new(Column::new(column.name(), place)) as _)
+                }
+                None => Transformed::no(expr),
+            })
+        });
+        let schema: Schema = parts.schema.project(&columns)?;
+        let (seen, passed) = (0, 0);
+        Ok(Some(Self { expr: moved.data()?, columns, schema: Arc::new(schema), seen, passed }))
+    }
+
+    fn evaluate(&self, rows: &EncodedRows) -> Result<BooleanBuffer> {
+        let columns = rows.decode_columns(&self.columns).map_err(crate::Error::from)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let schema = Arc::clone(&self.schema);
+        let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
+        let passed = self.expr.evaluate(&batch)?.into_array(rows.len())?;
+        let passed = passed.as_boolean();
+        Ok(match passed.nulls() {
+            Some(nulls) => passed.values() & nulls.inner(),
+            None => passed.values().clone(),
+        })
+    }
+}
