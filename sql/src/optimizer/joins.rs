@@ -26,6 +26,10 @@ const EXHAUSTIVE_MAX: usize = 8;
 /// More inputs than this stay as they are.
 const INPUTS_MAX: usize = 32;
 
+/// A semi-join is taken before inner joins if the rows it looks among are at most this part of
+/// those it chooses from.
+const NARROWS: f64 = 0.5;
+
 /// A row of the side that is built into a hash table costs as much as this many that probe it.
 const BUILD_COST: f64 = 3.0;
 
@@ -49,12 +53,22 @@ impl OptimizerRule for JoinOrder {
 
 fn reorder_below(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     use datafusion::common::tree_node::TreeNode;
-    if !is_inner(&plan) {
-        return plan.map_children(reorder_below);
-    }
     let mut parts = Parts::default();
     let schema = Arc::clone(plan.schema());
-    parts.flatten(plan.clone());
+    let narrowed = match &plan {
+        _ if is_inner(&plan) => {
+            parts.flatten(plan.clone());
+            false
+        }
+        LogicalPlan::Join(join) if is_semi_over_inner(join) => {
+            parts.flatten(LogicalPlan::clone(&join.left));
+            if !parts.narrow(join)? {
+                return plan.map_children(reorder_below);
+            }
+            true
+        }
+        _ => return plan.map_children(reorder_below),
+    };
     let mut any = false;
     for input in &mut parts.inputs {
         let below = reorder_below(std::mem::take(input))?;
@@ -62,7 +76,8 @@ fn reorder_below(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         *input = below.data;
     }
     let count = parts.inputs.len();
-    if !(3..=INPUTS_MAX).contains(&count) {
+    let least = if narrowed { 2 } else { 3 };
+    if !(least..=INPUTS_MAX).contains(&count) {
         return match any {
             true => plan.map_children(reorder_below),
             false => Ok(Transformed::no(plan)),
@@ -85,6 +100,14 @@ fn is_inner(plan: &LogicalPlan) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether it keeps those rows of an inner join that have a partner.
+fn is_semi_over_inner(join: &Join) -> bool {
+    join.join_type == JoinType::LeftSemi
+        && join.null_equality == NullEquality::NullEqualsNothing
+        && !join.null_aware
+        && is_inner(&join.left)
 }
 
 /// Inputs of inner joins, and what connects them.
@@ -132,6 +155,39 @@ impl Parts {
             }
             other => self.inputs.push(other),
         }
+    }
+
+    /// Puts a semi-join over the tree upon the one input that it asks about, if it leaves few of
+    /// that input's rows: all that is joined with them is then less. Whether it did.
+    fn narrow(&mut self, semi: &Join) -> Result<bool> {
+        let mut asked = 0;
+        for (left, _) in &semi.on {
+            asked |= self.set_of(left).unwrap_or(Set::MAX);
+        }
+        for column in semi.filter.iter().flat_map(Expr::column_refs) {
+            if semi.left.schema().has_column(column) {
+                asked |= self.set_of(&Expr::Column(column.clone())).unwrap_or(Set::MAX);
+            }
+        }
+        if asked.count_ones() != 1 {
+            return Ok(false);
+        }
+        let input = &mut self.inputs[usize::try_from(asked.trailing_zeros()).unwrap_or(0)];
+        if Input::new(&semi.right).rows > Input::new(input).rows * NARROWS {
+            return Ok(false);
+        }
+        let narrowed = Join::try_new(
+            Arc::new(std::mem::take(input)),
+            Arc::clone(&semi.right),
+            semi.on.clone(),
+            semi.filter.clone(),
+            JoinType::LeftSemi,
+            JoinConstraint::On,
+            NullEquality::NullEqualsNothing,
+            false,
+        )?;
+        *input = LogicalPlan::Join(narrowed);
+        Ok(true)
     }
 
     /// The inputs that an expression names.

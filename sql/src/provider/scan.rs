@@ -190,7 +190,8 @@ impl SiltScan {
             Access::Points(_) => return internal_err!("keys are not scanned"),
         };
         let (parts, counters) = (Arc::clone(&self.parts), Arc::clone(&self.counters));
-        Ok(EncodedReader { parts, counters, ranges, scan: None })
+        let narrowing = Narrowing::new(&parts);
+        Ok(EncodedReader { parts, counters, ranges, scan: None, narrowing })
     }
 
     /// Whether batches may come out small.
@@ -651,16 +652,25 @@ pub(crate) struct EncodedReader {
     /// Last first.
     ranges: Vec<KeyRange>,
     scan: Option<Box<Scan>>,
+    narrowing: Narrowing,
 }
 
 impl EncodedReader {
     /// The next rows.
     pub(crate) fn next(&mut self) -> Result<Option<EncodedRows>> {
         loop {
-            if let Some(scan) = &mut self.scan
-                && let Some(rows) = scan.next_encoded().map_err(crate::Error::from)?
-            {
-                return Ok(Some(rows));
+            let changed = self.narrowing.refresh(&self.parts)?;
+            if let Some(scan) = &mut self.scan {
+                if changed {
+                    scan.narrow(self.narrowing.predicate.clone());
+                }
+                if let Some(rows) = scan.next_encoded().map_err(crate::Error::from)? {
+                    let rows = self.narrowing.refine(rows)?;
+                    match rows.is_empty() {
+                        true => continue,
+                        false => return Ok(Some(rows)),
+                    }
+                }
             }
             let Some(range) = self.ranges.pop() else {
                 self.scan = None;
@@ -668,7 +678,9 @@ impl EncodedReader {
             };
             let order = ScanOrder::Unordered;
             let scan = open(&self.parts, range, order, None, &self.counters);
-            self.scan = Some(scan.map_err(crate::Error::from)?);
+            let mut scan = scan.map_err(crate::Error::from)?;
+            scan.narrow(self.narrowing.predicate.clone());
+            self.scan = Some(scan);
         }
     }
 }

@@ -63,6 +63,11 @@ fn scan_of(plan: &LogicalPlan) -> Option<&TableScan> {
         LogicalPlan::TableScan(scan) => Some(scan),
         LogicalPlan::Filter(filter) => scan_of(&filter.input),
         LogicalPlan::SubqueryAlias(alias) => scan_of(&alias.input),
+        LogicalPlan::Join(join)
+            if matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti) =>
+        {
+            scan_of(&join.left)
+        }
         LogicalPlan::Projection(projection)
             if projection.expr.iter().all(|expr| matches!(expr, Expr::Column(_))) =>
         {
@@ -97,7 +102,8 @@ fn rows(plan: &LogicalPlan, table: Option<&Table>) -> f64 {
             let of = |plan: &LogicalPlan| rows(plan, scan_of(plan).and_then(Table::of).as_ref());
             let (left, right) = (of(&join.left), of(&join.right));
             match join.join_type {
-                JoinType::LeftSemi | JoinType::LeftAnti => left * 0.5,
+                JoinType::LeftSemi => (left * 0.5).min(right),
+                JoinType::LeftAnti => left * 0.5,
                 JoinType::RightSemi | JoinType::RightAnti => right * 0.5,
                 _ => left.max(right),
             }
