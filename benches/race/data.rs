@@ -187,7 +187,7 @@ fn pairs_of(entities: u64, subject: u64) -> Vec<(u64, u64)> {
     while (taken.len() as u64) < TRIPLES_PER_SUBJECT {
         let number = mix(500, subject, attempt);
         attempt += 1;
-        let predicate = if number % 5 == 0 { 0 } else { 1 + number / 5 % 49 };
+        let predicate = if number.is_multiple_of(5) { 0 } else { 1 + number / 5 % 49 };
         // Low numbers are met more often: the uniform u becomes u^1.5.
         let uniform = (number >> 11) as f64 / (1_u64 << 53) as f64;
         let object = ((uniform.powf(1.5) * entities as f64) as u64).min(entities - 1);

@@ -52,9 +52,16 @@ impl Driver<'_> {
     fn step(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::Begin { .. } => memory::forget_peak(),
-            Step::End { work } => {
+            Step::End { work, state } => {
                 if let Some(peak) = memory::peak_mb() {
-                    self.tell(work, "peak memory", "", Unit::Megabytes, peak, vec![]);
+                    self.tell(
+                        work,
+                        &format!("peak memory{state}"),
+                        "",
+                        Unit::Megabytes,
+                        peak,
+                        vec![],
+                    );
                 }
             }
             Step::Load { table, told } => self.load(table, *told)?,

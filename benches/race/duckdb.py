@@ -85,7 +85,7 @@ def begin(step):
 
 
 def end(step):
-    tell(step["work"], "peak memory", "MB", peak_mb())
+    tell(step["work"], "peak memory" + step["state"], "MB", peak_mb())
 
 
 def nothing(step):

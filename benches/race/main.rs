@@ -1,4 +1,4 @@
-//! The race: SiltDB beside SQLite and DuckDB, the same rows and questions for each, one process a
+//! The race: SiltDB beside SQLite, redb, fjall and DuckDB, the same rows and questions for each, one process a
 //! peer, answers compared. See `benches/README.md`.
 
 #![expect(
@@ -12,6 +12,8 @@ mod arrow_answer;
 mod data;
 mod driver;
 mod goals;
+mod grow;
+mod limits;
 mod memory;
 mod peers;
 mod process;
@@ -37,7 +39,7 @@ use crate::tables::{GROUPS, Result};
 #[derive(Debug, Parser)]
 #[command(name = "race")]
 struct Arguments {
-    /// Who runs: some of silt, sqlite, duckdb, separated by commas
+    /// Who runs: some of silt, sqlite, redb, fjall, duckdb, separated by commas
     #[arg(long, value_delimiter = ',', default_values = PEERS)]
     peers: Vec<String>,
     /// What they do: all, or some of W1 to W9, separated by commas
@@ -61,6 +63,15 @@ struct Arguments {
     /// Paths of Silt's that are switched off, separated by commas
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
+    /// Runs W3, W4 and W6 on 1, 5 and 25 times the scale's events and draws a chart
+    #[arg(long)]
+    grow: bool,
+    /// Where --grow draws
+    #[arg(long, default_value = "benches/growth.svg")]
+    chart: PathBuf,
+    /// Another number of agents than the scale's
+    #[arg(long, hide = true)]
+    agents: Option<u64>,
     /// Where generated rows, databases and DuckDB's environment go; default ~/.cache/siltdb/race
     #[arg(long)]
     cache: Option<PathBuf>,
@@ -72,8 +83,9 @@ struct Arguments {
 impl Arguments {
     fn request(&self) -> Result<Request> {
         let name = if self.smoke { "smoke" } else { &self.scale };
-        let scale = Scale::named(name)
+        let mut scale = Scale::named(name)
             .ok_or_else(|| format!("there is no scale {name}: full, small, smoke"))?;
+        scale.agents = self.agents.unwrap_or(scale.agents);
         let all = WORKS.map(|(work, _)| work);
         let works = if self.work.iter().any(|work| work == "all") {
             all.map(str::to_owned).to_vec()
@@ -106,6 +118,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.peer_in {
         Some(folder) => process::child(&arguments, folder),
+        None if arguments.grow => process::grow(&arguments),
         None => process::parent(&arguments),
     };
     match result {

@@ -1,7 +1,7 @@
 //! A process a peer: the parent starts them one after another and reads their lines.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -13,46 +13,96 @@ use crate::record::Record;
 use crate::report::{Outcome, Report};
 use crate::steps::Request;
 use crate::tables::{Dialect, Files, Result};
+use crate::{grow, limits};
 
 /// Runs all peers and prints the report; tells whether all went well.
 pub fn parent(arguments: &Arguments) -> Result<bool> {
     let request = arguments.request()?;
-    let cache = arguments.cache()?;
-    let files = Files::make(&cache, request.scale, &request.groups)?;
+    let runs = folder_of_runs(&arguments.cache()?)?;
+    let mut report = Report::new(&request);
+    eprintln!("limits of this machine");
+    report.limits = limits::measure(&runs, request.scale.limit_bytes)?;
+    let (_, outcomes) = race(arguments, &request, &runs)?;
+    outcomes.into_iter().for_each(|outcome| report.add(outcome));
+    std::fs::remove_dir_all(&runs)?;
+    if let Some(path) = &arguments.out {
+        keep(path, &report.lines())?;
+    }
+    print!("{}", report.table(arguments.markdown));
+    Ok(told(&report.faults()))
+}
+
+/// Runs all peers at growing sizes and draws what became of them.
+pub fn grow(arguments: &Arguments) -> Result<bool> {
+    let runs = folder_of_runs(&arguments.cache()?)?;
+    let (mut lines, mut faults, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
+    for request in grow::requests(&arguments.request()?) {
+        eprintln!("{} events", request.scale.events());
+        let (files, outcomes) = race(arguments, &request, &runs)?;
+        if request.scale.agents != arguments.request()?.scale.agents {
+            // Large, and of no use to another run.
+            files.clear()?;
+        }
+        let mut report = Report::new(&request);
+        outcomes.into_iter().for_each(|outcome| report.add(outcome));
+        println!("{} events\n{}", request.scale.events(), report.table(arguments.markdown));
+        lines.extend(report.lines());
+        faults.extend(report.faults());
+        sizes.push((request.scale.agents, report.into_records()));
+    }
+    std::fs::remove_dir_all(&runs)?;
+    if let Some(path) = &arguments.out {
+        keep(path, &lines)?;
+    }
+    grow::draw(&arguments.chart, &sizes)?;
+    Ok(told(&faults))
+}
+
+/// A folder for databases, gone when the run is broken off.
+fn folder_of_runs(cache: &Path) -> Result<PathBuf> {
     let runs = cache.join(format!("run-{}", std::process::id()));
+    std::fs::create_dir_all(&runs)?;
     let left = runs.clone();
     ctrlc::set_handler(move || {
-        // Databases of a run that is broken off are of no use, and large.
         drop(std::fs::remove_dir_all(&left));
         std::process::exit(130);
     })?;
-    let mut report = Report::new(&request);
+    Ok(runs)
+}
+
+fn keep(path: &Path, lines: &[String]) -> Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    for line in lines {
+        writeln!(file, "{line}")?;
+    }
+    Ok(())
+}
+
+/// Whether there is none.
+fn told(faults: &[String]) -> bool {
+    faults.iter().for_each(|fault| eprintln!("FAULT {fault}"));
+    faults.is_empty()
+}
+
+/// Runs each peer in a process of its own, over the same files.
+fn race(arguments: &Arguments, request: &Request, runs: &Path) -> Result<(Files, Vec<Outcome>)> {
+    let cache = arguments.cache()?;
+    let files = Files::make(&cache, request.scale, &request.groups)?;
+    let mut outcomes = Vec::new();
     for name in &arguments.peers {
         let folder = runs.join(name);
         std::fs::create_dir_all(&folder)?;
         eprintln!("{name}");
-        let outcome = match command(arguments, &request, name, &cache, &folder, &files) {
-            Ok(command) => run(name, command),
+        outcomes.push(match command(arguments, request, name, &cache, &folder, &files) {
+            Ok(command) => run(name, command)?,
             Err(reason) => {
                 eprintln!("  left out: {reason}");
-                Ok(Outcome::left_out(name, &reason.to_string()))
+                Outcome::left_out(name, &reason.to_string())
             }
-        };
-        std::fs::remove_dir_all(&runs)?;
-        report.add(outcome?);
+        });
+        std::fs::remove_dir_all(&folder)?;
     }
-    if let Some(path) = &arguments.out {
-        let mut file = std::fs::File::create(path)?;
-        for line in report.lines() {
-            writeln!(file, "{line}")?;
-        }
-    }
-    print!("{}", report.table(arguments.markdown));
-    let faults = report.faults();
-    for fault in &faults {
-        eprintln!("FAULT {fault}");
-    }
-    Ok(faults.is_empty())
+    Ok((files, outcomes))
 }
 
 fn command(
@@ -75,6 +125,7 @@ fn command(
     }
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["--peers", name, "--scale", request.scale.name]);
+    command.args(["--agents", &request.scale.agents.to_string()]);
     command.args(["--work", &request.works.join(","), "--tables", &request.groups.join(",")]);
     command.arg("--cache").arg(cache).arg("--peer-in").arg(folder);
     if !arguments.without.is_empty() {

@@ -59,10 +59,14 @@ pub enum Unit {
     Micros,
     Millis,
     Megabytes,
+    PerSecond,
+    MegabytesPerSecond,
 }
 
 impl Unit {
-    const ALL: [(Self, &'static str); 4] = [
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::PerSecond, "/s"),
+        (Self::MegabytesPerSecond, "MB/s"),
         (Self::RowsPerSecond, "rows/s"),
         (Self::Micros, "us"),
         (Self::Millis, "ms"),
@@ -76,7 +80,7 @@ impl Unit {
 
     /// Whether more of it is better.
     pub fn more_is_better(self) -> bool {
-        self == Self::RowsPerSecond
+        matches!(self, Self::RowsPerSecond | Self::PerSecond | Self::MegabytesPerSecond)
     }
 }
 

@@ -34,12 +34,14 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Report {
     scale: &'static str,
+    /// What the machine can do at most.
+    pub limits: Vec<Record>,
     outcomes: Vec<Outcome>,
 }
 
 impl Report {
     pub fn new(request: &Request) -> Self {
-        Self { scale: request.scale.name, outcomes: Vec::new() }
+        Self { scale: request.scale.name, limits: Vec::new(), outcomes: Vec::new() }
     }
 
     pub fn add(&mut self, outcome: Outcome) {
@@ -49,6 +51,7 @@ impl Report {
     /// JSON lines: the race, who ran, every record.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![json!({"scale": self.scale}).to_string()];
+        lines.extend(self.limits.iter().map(|limit| limit.to_json().to_string()));
         for outcome in &self.outcomes {
             let about = json!({
                 "peer": outcome.name, "about": outcome.about, "left_out": outcome.left_out,
@@ -57,6 +60,11 @@ impl Report {
             lines.extend(outcome.records.iter().map(|record| record.to_json().to_string()));
         }
         lines
+    }
+
+    /// All records.
+    pub fn into_records(self) -> Vec<Record> {
+        self.outcomes.into_iter().flat_map(|outcome| outcome.records).collect()
     }
 
     fn records(&self) -> impl Iterator<Item = &Record> {
@@ -148,6 +156,19 @@ impl Report {
             };
             writeln!(text, "{begin}{line}").expect("a String takes all");
         }
+        let limit = |limit: &Record| {
+            let case = if limit.work.is_empty() {
+                limit.case.as_str()
+            } else {
+                "append of 200 B + fdatasync"
+            };
+            format!("{case} {} {}", number(limit.value), limit.unit.name())
+        };
+        if !self.limits.is_empty() {
+            let limits: Vec<String> = self.limits.iter().map(limit).collect();
+            writeln!(text, "{begin}this machine: {}", limits.join(", "))
+                .expect("a String takes all");
+        }
         text.push_str("\nRatios say how many times better ours is: above 1 it wins.\n\n");
     }
 
@@ -190,7 +211,7 @@ impl Report {
                 let same = |other: &&Record| {
                     other.peer == peer && other.work == record.work && other.case == record.case
                 };
-                let best = self.records().filter(same).map(|other| other.value);
+                let best = self.records().chain(&self.limits).filter(same).map(|other| other.value);
                 let best = if record.unit.more_is_better() {
                     best.reduce(f64::max)
                 } else {

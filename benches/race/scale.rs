@@ -22,6 +22,8 @@ pub struct Scale {
     pub mixed_s: f64,
     /// Seconds after which a slow peer's case is cut short, its rest done untimed.
     pub patience_s: f64,
+    /// Bytes that the machine's limits are measured with.
+    pub limit_bytes: usize,
 }
 
 /// Events of one agent.
@@ -50,6 +52,7 @@ impl Scale {
                 insert_s: 3.0,
                 mixed_s: 20.0,
                 patience_s: 20.0,
+                limit_bytes: 1 << 30,
             }),
             "small" => Some(Self {
                 name: "small",
@@ -62,6 +65,7 @@ impl Scale {
                 insert_s: 1.5,
                 mixed_s: 5.0,
                 patience_s: 5.0,
+                limit_bytes: 256 << 20,
             }),
             "smoke" => Some(Self {
                 name: "smoke",
@@ -74,6 +78,7 @@ impl Scale {
                 insert_s: 0.2,
                 mixed_s: 0.5,
                 patience_s: 1.0,
+                limit_bytes: 16 << 20,
             }),
             _ => None,
         }

@@ -42,6 +42,7 @@ pub enum Step {
     /// Tells the peak of memory since [`Step::Begin`].
     End {
         work: &'static str,
+        state: String,
     },
     Load {
         table: Table,
@@ -80,7 +81,7 @@ impl Step {
     /// The work that it belongs to.
     pub fn work(&self) -> &'static str {
         match self {
-            Self::Begin { work } | Self::End { work } | Self::Ask { work, .. } => work,
+            Self::Begin { work } | Self::End { work, .. } | Self::Ask { work, .. } => work,
             Self::Load { .. } => "W1",
             Self::Gets { .. } => "W4",
             Self::Ranges { .. } => "W5",
@@ -147,7 +148,7 @@ impl Request {
                 steps.push(Step::Load { table, told: told && measured });
             }
             if table.name == "lineitem" && told {
-                steps.push(Step::End { work: "W1" });
+                steps.push(Step::End { work: "W1", state: String::new() });
             }
         }
     }
@@ -171,7 +172,7 @@ impl Request {
                 steps.push(get("triples, all columns", Lookup::TripleAll, true));
                 steps.push(get("triples, miss", Lookup::TripleAll, false));
             }
-            steps.push(Step::End { work: "W4" });
+            steps.push(Step::End { work: "W4", state: state.to_owned() });
         }
         if self.works("W5") {
             let range =
@@ -209,7 +210,7 @@ impl Request {
                 steps.push(ask(Question { case: format!("TPC-H Q{number}"), texts }, true));
             }
         }
-        steps.push(Step::End { work: "W6" });
+        steps.push(Step::End { work: "W6", state: state.to_owned() });
     }
 
     fn walk(&self, steps: &mut Vec<Step>) {
@@ -230,13 +231,13 @@ impl Request {
             for (writers, rows) in [(1, 1), (8, 1), (1, 1_000)] {
                 steps.push(Step::Inserts { writers, rows });
             }
-            steps.push(Step::End { work: "W2" });
+            steps.push(Step::End { work: "W2", state: String::new() });
         }
         if ["W3", "W4", "W5", "W6", "W8"].iter().any(|work| self.works(work)) {
             steps.push(Step::Begin { work: "W3" });
             steps.push(Step::Upserts { told: self.works("W3") });
             if self.works("W3") {
-                steps.push(Step::End { work: "W3" });
+                steps.push(Step::End { work: "W3", state: String::new() });
             }
             self.look_up(", after W3", 10, steps);
             self.ask(", after W3", dialect, steps);
@@ -251,7 +252,7 @@ impl Request {
         if self.works("W7") {
             steps.push(Step::Begin { work: "W7" });
             steps.push(Step::Mixed);
-            steps.push(Step::End { work: "W7" });
+            steps.push(Step::End { work: "W7", state: String::new() });
         }
         if self.works("W8") {
             steps.push(Step::Delete);

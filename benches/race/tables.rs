@@ -84,7 +84,12 @@ impl Files {
     /// The folder, filled before.
     pub fn open(cache: &Path, scale: Scale) -> Self {
         // The number changes with the generators.
-        Self { folder: cache.join(format!("data1-{}", scale.name)) }
+        Self { folder: cache.join(format!("data1-{}-{}", scale.name, scale.agents)) }
+    }
+
+    /// Removes them.
+    pub fn clear(&self) -> Result<()> {
+        Ok(std::fs::remove_dir_all(&self.folder)?)
     }
 
     /// The file of a table.

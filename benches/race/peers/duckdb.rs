@@ -79,7 +79,7 @@ pub fn command(
 fn step_json(step: &Step, files: &Files, scale: Scale) -> Result<Value> {
     Ok(match step {
         Step::Begin { .. } => json!({"do": "begin"}),
-        Step::End { work } => json!({"do": "end", "work": work}),
+        Step::End { work, state } => json!({"do": "end", "work": work, "state": state}),
         Step::Load { table, told } => {
             let schema = files.schema(table.name)?;
             let path = files.path(table.name);

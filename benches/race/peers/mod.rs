@@ -1,5 +1,8 @@
 //! The peers: what each can do, behind one trait. DuckDB runs in Python and has its own driver.
 
+mod fjall;
+mod keyvalue;
+mod redb;
 mod silt;
 mod sqlite;
 
@@ -16,7 +19,7 @@ use crate::steps::{Lookup, Range};
 use crate::tables::{Dialect, Result, Table};
 
 /// All peers, ours first.
-pub const PEERS: [&str; 3] = ["silt", "sqlite", "duckdb"];
+pub const PEERS: [&str; 5] = ["silt", "sqlite", "redb", "fjall", "duckdb"];
 
 /// What is printed beside a peer's figures.
 #[derive(Clone, Debug)]
@@ -115,6 +118,8 @@ pub fn open(name: &str, folder: &Path, without: &[String]) -> Result<Box<dyn Pee
     match name {
         "silt" => Ok(Box::new(silt::Silt::new(folder, without)?)),
         "sqlite" => Ok(Box::new(sqlite::Sqlite::new(folder)?)),
+        "redb" => Ok(Box::new(keyvalue::KeyValue::<redb::Redb>::new(folder)?)),
+        "fjall" => Ok(Box::new(keyvalue::KeyValue::<fjall::Fjall>::new(folder)?)),
         other => Err(format!("there is no peer {other}").into()),
     }
 }
