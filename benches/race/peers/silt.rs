@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use siltdb::{
-    AppendMode, ArrowRows, Connection, Database, IngestTarget, Params, ScalarValue, Statement,
-    params,
+    AppendMode, ArrowRows, Connection, Database, IngestTarget, Params, Rows, ScalarValue,
+    SqlOptions, Statement, params,
 };
 
 use super::{About, Peer, Reader, Task, Writer};
@@ -63,17 +63,30 @@ impl Silt {
     }
 
     fn connect(&self) -> Result<Connection> {
-        connect(&self.opened()?.db, &self.without)
+        Ok(self.opened()?.db.connect())
     }
 }
 
-/// A connection on which the paths of `--without` are off.
-fn connect(db: &Database, without: &[String]) -> Result<Connection> {
-    let connection = db.connect();
-    for name in without {
-        connection.execute(&format!("SET {name} = false"), params![])?;
-    }
-    Ok(connection)
+/// Switches a fast path off.
+fn switch_off(options: &mut SqlOptions, name: &str) -> Result<()> {
+    let SqlOptions { point_statements, scan, .. } = options;
+    let switch = match name {
+        "point_statements" => point_statements,
+        "shadows" => &mut scan.shadows,
+        "filters" => &mut scan.filters,
+        "aggregates" => &mut scan.aggregates,
+        "dynamic" => &mut scan.dynamic,
+        "joins" => &mut scan.joins,
+        other => {
+            return Err(format!(
+                "no path is called {other}: \
+                 point_statements, shadows, filters, aggregates, dynamic, joins"
+            )
+            .into());
+        }
+    };
+    *switch = false;
+    Ok(())
 }
 
 impl Peer for Silt {
@@ -186,7 +199,7 @@ impl Peer for Silt {
                          AND predicate = '{predicate}' AND object = '{object}'"
                     ),
                 };
-                answer.add(answer_of(opened.connection.query_arrow(&sql, params![])?)?);
+                look_up(&mut answer, opened.connection.query(&sql, params![])?)?;
             }
             return Ok(answer);
         }
@@ -200,7 +213,7 @@ impl Peer for Silt {
                 Key::Event { agent_id, seq } => params![agent_id, seq],
                 Key::Triple { subject, predicate, object } => params![subject, predicate, object],
             };
-            answer.add(answer_of(get.query_arrow(params)?)?);
+            look_up(&mut answer, get.query(params)?)?;
         }
         Ok(answer)
     }
@@ -249,8 +262,12 @@ impl Peer for Silt {
     }
 
     fn open(&mut self) -> Result<()> {
-        let db = Database::open(&self.path)?;
-        let connection = connect(&db, &self.without)?;
+        let mut builder = Database::builder(&self.path);
+        for name in &self.without {
+            switch_off(builder.sql_options(), name)?;
+        }
+        let db = builder.open()?;
+        let connection = db.connect();
         self.open = Some(Open { db, connection, prepared: HashMap::new() });
         Ok(())
     }
@@ -267,6 +284,28 @@ fn insert(statement: &Statement, chunk: &Chunk, rows: usize) -> Result<()> {
     }
     debug_assert!(chunk.rows.len() == rows && rows <= CHUNK, "a chunk has the rows of its door");
     statement.execute(Params::positional(values))?;
+    Ok(())
+}
+
+/// Adds a row that was looked up, value by value, as who looks up one row takes it.
+fn look_up(answer: &mut Answer, rows: Rows) -> Result<()> {
+    for row in rows {
+        let row = row?;
+        answer.rows += 1;
+        for column in 0..row.len() {
+            match row.get::<ScalarValue>(column)? {
+                ScalarValue::Int64(Some(value))
+                | ScalarValue::TimestampMicrosecond(Some(value), _) => {
+                    answer.integer(value);
+                }
+                ScalarValue::Float64(Some(value)) => answer.float(value),
+                ScalarValue::Utf8View(Some(text)) | ScalarValue::Utf8(Some(text)) => {
+                    answer.text(&text);
+                }
+                other => return Err(format!("a row has {other:?}").into()),
+            }
+        }
+    }
     Ok(())
 }
 
