@@ -25,6 +25,8 @@ pub(crate) const EXPRESSION_DEPTH_MAX: usize = 500;
 pub(crate) const COMPOUND_QUERIES_MAX: usize = 1_000;
 /// Sums of up to this many terms are added in the order they are written.
 pub(crate) const SUM_TERMS_KEPT: usize = 64;
+/// Statements of at most this many tokens are planned on the caller's thread, whatever its stack.
+pub(crate) const SHORT_STATEMENT_TOKENS: usize = 64;
 /// Statements of more tokens than this are planned, run and dropped on a thread with
 /// [`BIG_STACK_BYTES`].
 pub(crate) const LONG_STATEMENT_TOKENS: usize = 1_000;

@@ -31,7 +31,7 @@ pub use ingest::{IngestCounts, IngestTarget};
 pub use options::{ScanOptions, SqlOptions};
 pub use params::Params;
 pub use parse::{is_complete, statement_ranges};
-pub use point::FoundRow;
+pub use point::{FoundRow, Table};
 pub use prepared::Prepared;
 pub use result::{RowStream, StatementResult};
 pub use session::Session;

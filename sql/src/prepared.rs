@@ -14,6 +14,8 @@ use crate::dml::distinct_output;
 use crate::params::Slot;
 use crate::parse::Source;
 use crate::planner::Bound;
+use crate::point::Optimised;
+use crate::point::is_steady;
 use crate::point::{Arg, Call, KeptText, Units, ValueRows, Values, lift};
 use crate::session::{bind, execute};
 use crate::shared::guarded;
@@ -46,6 +48,9 @@ struct Kept {
     catalog_seq: u64,
     types: Vec<DataType>,
     plan: LogicalPlan,
+    optimised: Option<Optimised>,
+    /// Whether no run needs the time at which it began.
+    is_timeless: bool,
 }
 
 impl Prepared {
@@ -178,13 +183,24 @@ impl Prepared {
             if !fits {
                 *kept = self.plan(&bound)?;
             }
-            kept.as_ref().map(|kept| kept.plan.clone())
+            kept.as_ref().map(|kept| {
+                let state = if kept.is_timeless { Arc::clone(&self.state) } else { self.now() };
+                (kept.plan.clone(), kept.optimised.clone(), state)
+            })
         };
-        let Some(plan) = kept else {
+        let Some((plan, optimised, state)) = kept else {
             return execute(&self.shared, &self.now(), &self.source, params);
         };
-        let setting = Setting { state: self.now(), binding: binding.clone(), bound };
+        let values = optimised.as_ref().and_then(|optimised| optimised.values(&bound.0));
+        let setting = Setting { state, binding: binding.clone(), bound };
         let planned = self.shared.run(self.source.len(), async move {
+            if let (Some(Optimised { plan, .. }), Some(values)) = (optimised, values) {
+                let plan = values.apply(setting.binding.rebind(plan)?)?;
+                // What goes wrong is said by the plan of these values.
+                if let Ok(stream) = setting.start_optimised(&plan).await {
+                    return Ok(Planned::Query(stream));
+                }
+            }
             let plan = setting.binding.rebind(plan)?;
             let plan = setting.bound.apply(plan)?;
             Ok(Planned::Query(setting.start(&plan).await?))
@@ -199,6 +215,7 @@ impl Prepared {
         let catalog_seq = binding.names.seq();
         let setting = Setting { state: self.now(), binding, bound: bound.clone() };
         let source = self.source.clone();
+        let caches_plans = self.shared.options().point_statements;
         let plan = self.shared.run(self.source.len(), async move {
             let mut statement = source.parse()?;
             guard::check(&mut statement)?;
@@ -206,12 +223,24 @@ impl Prepared {
             match statement {
                 Statement::Query(mut query) => {
                     distinct_output(&mut query);
-                    setting.planner().plan_unbound(Statement::Query(query)).map(Some)
+                    let plan = setting.planner().plan_unbound(Statement::Query(query))?;
+                    let is_timeless = is_steady(&plan)?;
+                    let optimised = match is_timeless && caches_plans {
+                        true => Optimised::new(&setting, &plan).unwrap_or_default(),
+                        false => None,
+                    };
+                    Ok(Some((plan, optimised, is_timeless)))
                 }
                 _ => Ok(None),
             }
         })?;
-        Ok(plan.map(|plan| Kept { catalog_seq, types, plan }))
+        Ok(plan.map(|(plan, optimised, is_timeless)| Kept {
+            catalog_seq,
+            types,
+            plan,
+            optimised,
+            is_timeless,
+        }))
     }
 
     /// The session's state with the time of this run.

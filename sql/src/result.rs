@@ -8,7 +8,8 @@ use std::thread::Thread;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use futures::Stream;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -49,6 +50,8 @@ enum Rows {
     Found(Box<FoundRow>),
     /// Read on the thread that asks for them.
     Scan(Arc<Shared>, Box<PointScan>),
+    /// Computed on the thread that asks for them.
+    Here(Arc<Shared>, SendableRecordBatchStream),
     /// Computed on the runtime's threads.
     Running(Running),
     Ended,
@@ -87,6 +90,11 @@ impl RowStream {
         Self { rows: Rows::Scan(shared, scan) }
     }
 
+    /// Rows of a statement that runs where they are read.
+    pub(crate) fn here(shared: Arc<Shared>, stream: SendableRecordBatchStream) -> Self {
+        Self { rows: Rows::Here(shared, stream) }
+    }
+
     /// Takes out the one row of a lookup, which is then not given again; none if the rows come
     /// another way.
     pub fn take_found(&mut self) -> Option<FoundRow> {
@@ -104,6 +112,10 @@ impl RowStream {
         let next = match &mut self.rows {
             Rows::Ready(batches) => batches.next().map(Ok),
             Rows::Scan(_, scan) => guarded(|| scan.next().transpose()).transpose(),
+            Rows::Here(shared, stream) => match shared.here(stream.next()) {
+                Ok(next) => next.map(|batch| batch.map_err(Error::from)),
+                Err(error) => Some(Err(error)),
+            },
             Rows::Found(row) => {
                 let batch = row.to_batch().cloned();
                 self.rows = Rows::Ended;
@@ -125,7 +137,7 @@ impl Iterator for RowStream {
     fn next(&mut self) -> Option<Self::Item> {
         match self.next_here() {
             Some(next) => next,
-            None => wait(futures::StreamExt::next(self)),
+            None => wait(StreamExt::next(self)),
         }
     }
 }
@@ -135,14 +147,15 @@ impl Stream for RowStream {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        if let Rows::Scan(..) = this.rows
-            && let Rows::Scan(shared, scan) = std::mem::replace(&mut this.rows, Rows::Ended)
-        {
-            // Who polls must not be held up by the disk.
-            match shared.send(futures::stream::iter(scan)) {
-                Ok(running) => *this = running,
-                Err(error) => return Poll::Ready(Some(Err(error))),
-            }
+        // Who polls must not be held up by the disk.
+        let sent = match std::mem::replace(&mut this.rows, Rows::Ended) {
+            Rows::Scan(shared, scan) => shared.send(futures::stream::iter(scan)),
+            Rows::Here(shared, stream) => shared.read(stream),
+            rows => Ok(Self { rows }),
+        };
+        match sent {
+            Ok(rows) => *this = rows,
+            Err(error) => return Poll::Ready(Some(Err(error))),
         }
         if let Some(next) = this.next_here() {
             return Poll::Ready(next);

@@ -18,7 +18,7 @@ use crate::statement::{self, Setting};
 use crate::uuid::UuidRewrite;
 use crate::{
     AppendMode, Appender, Error, ErrorKind, IngestCounts, IngestTarget, Params, Prepared, Result,
-    Shared, StatementResult,
+    Shared, StatementResult, Table,
 };
 
 /// How often a statement runs again that lost against another commit.
@@ -67,6 +67,9 @@ impl Session {
         if let Some(result) = self.by_keys(sql, params)? {
             return Ok(result);
         }
+        if let Some(prepared) = self.seen_before(sql) {
+            return prepared.execute(params);
+        }
         let source = self.one(sql)?;
         params.check_used(source.slots().iter())?;
         self.execute(&source, params)
@@ -102,6 +105,14 @@ impl Session {
         Appender::new(Arc::clone(&self.shared), Arc::clone(&self.state), table, mode)
     }
 
+    /// A table's rows by key, without SQL.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such table, `Invalid` if it has no primary key.
+    pub fn table(&self, name: &str) -> Result<Table> {
+        Table::new(Arc::clone(&self.shared), name)
+    }
+
     fn split(&self, sql: &str) -> Result<Vec<Source>> {
         let most = self.shared.options().text_bytes_max;
         if sql.len() > most {
@@ -123,6 +134,17 @@ impl Session {
                 before + 1
             ))),
         }
+    }
+
+    /// The query of a text that came before, with its plan.
+    fn seen_before(&mut self, sql: &str) -> Option<Arc<Prepared>> {
+        if !self.shared.options().point_statements {
+            return None;
+        }
+        let mut texts = std::mem::take(&mut self.texts);
+        let prepared = texts.query(sql, || self.prepare(sql));
+        self.texts = texts;
+        prepared
     }
 
     /// Runs a text that came before without the planner, if it is a statement of that kind.

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use datafusion::execution::SendableRecordBatchStream;
 
-use crate::guard::{BIG_STACK_BYTES, LONG_STATEMENT_TOKENS};
+use crate::guard::{BIG_STACK_BYTES, LONG_STATEMENT_TOKENS, SHORT_STATEMENT_TOKENS};
 use crate::result::{RowStream, wait};
 use crate::rowid::RowIds;
 use crate::{Error, ErrorKind, Result, SqlOptions};
@@ -144,7 +144,7 @@ impl Shared {
     /// Runs planning on the runtime's threads and waits for it here, inside or outside of any
     /// async runtime. A panic becomes an error.
     ///
-    /// A long statement gets a thread of its own with a big stack: trees are walked, and dropped,
+    /// What plans a short statement runs on this thread: handing it over takes longer. A long statement gets a thread of its own with a big stack: trees are walked, and dropped,
     /// by recursion.
     pub(crate) fn run<T: Send + 'static>(
         &self,
@@ -152,6 +152,9 @@ impl Shared {
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         let runtime = self.runtime()?;
+        if tokens <= SHORT_STATEMENT_TOKENS && self.options.point_statements {
+            return self.here(work)?;
+        }
         if tokens <= LONG_STATEMENT_TOKENS {
             return wait(runtime.spawn(work)).unwrap_or_else(|error| {
                 match error.try_into_panic() {
@@ -172,6 +175,25 @@ impl Shared {
                 Error::new(ErrorKind::Io, format!("cannot start a thread: {error}"))
             })?;
         thread.join().unwrap_or_else(|panic| Err(panicked(&*panic)))
+    }
+
+    /// Runs a future on this thread, inside or outside of any async runtime; what it spawns runs
+    /// on the database's. A panic becomes an error.
+    pub(crate) fn here<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        let _entered = self.runtime()?.enter();
+        // Unconstrained: the budget of a task that calls from another runtime is not ours to use up.
+        guarded(|| Ok(wait(tokio::task::unconstrained(work))))
+    }
+
+    /// Rows of a stream that is polled by who reads them, or sent by a task to who must not wait.
+    pub(crate) fn read_here(
+        self: &Arc<Self>,
+        stream: SendableRecordBatchStream,
+    ) -> Result<RowStream> {
+        match self.options.point_statements {
+            true => Ok(RowStream::here(Arc::clone(self), stream)),
+            false => self.read(stream),
+        }
     }
 
     /// Reads a stream on the runtime's threads. A panic while it runs ends it with an error, never

@@ -44,6 +44,16 @@ impl Setting {
         Planner { state: &self.state, binding: &self.binding, bound: &self.bound }
     }
 
+    /// Starts a plan that was optimised before.
+    pub(crate) async fn start_optimised(
+        &self,
+        plan: &LogicalPlan,
+    ) -> Result<SendableRecordBatchStream> {
+        let planner = self.state.query_planner();
+        let plan = planner.create_physical_plan(plan, &*self.state).await?;
+        Ok(execute_stream(plan, self.state.task_ctx())?)
+    }
+
     /// Optimises and starts a plan.
     pub(crate) async fn start(&self, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
         let plan = self.state.create_physical_plan(plan).await?;
@@ -199,7 +209,7 @@ impl Planned {
         match self {
             Self::Query(stream) => {
                 let schema = stream.schema();
-                Ok(StatementResult::Rows { schema, stream: shared.read(stream)? })
+                Ok(StatementResult::Rows { schema, stream: shared.read_here(stream)? })
             }
             Self::Ready(batch) => {
                 let schema: SchemaRef = batch.schema();

@@ -22,10 +22,14 @@ use datafusion::logical_expr::{
     Signature, Volatility,
 };
 
+use datafusion::scalar::ScalarValue;
+
 use crate::Error;
 
 /// The Arrow type of a UUID.
 const UUID: DataType = DataType::FixedSizeBinary(16);
+/// The function that reads text as a UUID.
+const TO_UUID: &str = "to_uuid";
 
 /// Texts as UUIDs; those that are none become NULL.
 pub(crate) fn from_texts(texts: &ArrayRef) -> crate::Result<ArrayRef> {
@@ -80,6 +84,17 @@ fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
+/// Whether a call reads text as a UUID and fails if it is none.
+pub(crate) fn reads(call: &ScalarFunction) -> bool {
+    call.func.name() == TO_UUID
+}
+
+/// A text as a UUID; none if it is none.
+pub(crate) fn of_scalar(text: &ScalarValue) -> Option<ScalarValue> {
+    let array = from_texts(&text.to_array().ok()?).ok()?;
+    ScalarValue::try_from_array(&array, 0).ok().filter(|uuid| !uuid.is_null())
+}
+
 /// Which way a [`Conversion`] goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Way {
@@ -123,7 +138,7 @@ impl Conversion {
 impl ScalarUDFImpl for Conversion {
     fn name(&self) -> &str {
         match self.way {
-            Way::Read => "to_uuid",
+            Way::Read => TO_UUID,
             Way::TryRead => "try_to_uuid",
             Way::Write => "uuid_text",
         }
@@ -141,7 +156,7 @@ impl ScalarUDFImpl for Conversion {
         match args.args.as_slice() {
             [ColumnarValue::Scalar(scalar)] => {
                 let array = self.convert(&scalar.to_array()?)?;
-                let scalar = datafusion::scalar::ScalarValue::try_from_array(&array, 0)?;
+                let scalar = ScalarValue::try_from_array(&array, 0)?;
                 Ok(ColumnarValue::Scalar(scalar))
             }
             [ColumnarValue::Array(array)] => Ok(ColumnarValue::Array(self.convert(array)?)),

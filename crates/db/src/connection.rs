@@ -11,7 +11,7 @@ use silt_sql::{FoundRow, Prepared, RowStream, Session};
 
 use crate::{
     AppendMode, Appender, Error, ErrorKind, IngestCounts, IngestTarget, Params, Result, Row, Rows,
-    StatementResult,
+    StatementResult, Table,
 };
 
 /// One connection to a database: its settings last as long as it does.
@@ -99,6 +99,14 @@ impl Connection {
         self.session().appender(table, mode)
     }
 
+    /// A table's rows by key, without SQL.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such table, `Invalid` if it has no primary key.
+    pub fn table(&self, name: &str) -> Result<Table> {
+        self.session().table(name).map(Table::new)
+    }
+
     /// Loads batches into a table in one commit.
     ///
     /// # Errors
@@ -127,6 +135,24 @@ impl Statement {
     /// What the statement says.
     pub fn execute(&self, params: Params) -> Result<u64> {
         count(self.prepared.execute(&params)?)
+    }
+
+    /// Runs an INSERT of one row of VALUES once for each set of parameters, as one statement: all
+    /// rows are committed together. Gives the number of rows written.
+    ///
+    /// # Errors
+    /// `Unsupported` for another statement; else what it says of all rows.
+    pub fn execute_many(&self, params: &[Params]) -> Result<u64> {
+        self.prepared.execute_many(params)
+    }
+
+    /// As [`execute_many`](Self::execute_many) with a row of `batch` for each set of parameters:
+    /// its columns stand for `?` and `$1` by position, and for `:name` by name.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn execute_batch(&self, batch: &RecordBatch) -> Result<u64> {
+        self.prepared.execute_batch(batch)
     }
 
     /// Its rows.
@@ -162,6 +188,10 @@ pub struct ArrowRows {
 }
 
 impl ArrowRows {
+    pub(crate) fn new(schema: SchemaRef, stream: RowStream) -> Self {
+        Self { schema, stream }
+    }
+
     fn of(result: StatementResult) -> Result<Self> {
         match result {
             StatementResult::Rows { schema, stream } => Ok(Self { schema, stream }),

@@ -11,7 +11,7 @@ use silt_storage::{Description, Durability, Options};
 
 use crate::{
     AppendMode, Appender, ArrowRows, Connection, IngestCounts, IngestTarget, Params, Result, Row,
-    Rows, Statement, StatementResult,
+    Rows, Statement, StatementResult, Table,
 };
 
 /// An open database. Cheap to clone; may be used from many threads.
@@ -61,6 +61,14 @@ impl Builder {
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.sql.threads = threads;
+        self
+    }
+
+    /// Whether statements that name keys run without the planner, and plans are kept. Default true;
+    /// false is for tests and for measuring what it pays.
+    #[must_use]
+    pub fn point_statements(mut self, on: bool) -> Self {
+        self.sql.point_statements = on;
         self
     }
 
@@ -187,6 +195,14 @@ impl Database {
     /// `NotFound` if there is no such table.
     pub fn appender(&self, table: &str, mode: AppendMode) -> Result<Appender> {
         self.with_connection(|connection| connection.appender(table, mode))
+    }
+
+    /// See [`Connection::table`].
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such table, `Invalid` if it has no primary key.
+    pub fn table(&self, name: &str) -> Result<Table> {
+        self.with_connection(|connection| connection.table(name))
     }
 
     /// See [`Connection::ingest`].

@@ -33,6 +33,13 @@
 //!     println!("agent {} wrote {} events", row.get::<i64>("agent")?, row.get::<i64>("n")?);
 //! }
 //!
+//! // The same rows by key, as a key-value store gives them.
+//! let events = db.table("events")?;
+//! events.upsert(params![9, 1, "note", None::<f64>])?;
+//! let kind: String = events.get(params![9, 1])?.expect("was just written").get("kind")?;
+//! assert_eq!((kind.as_str(), events.scan(params![7])?.count()), ("note", 2));
+//! events.delete(params![9, 1])?;
+//!
 //! // Or as Arrow, batch by batch.
 //! let rows: usize = db.query_arrow("SELECT * FROM events", params![])?
 //!     .map(|batch| batch.map(|batch| batch.num_rows()))
@@ -47,11 +54,13 @@ mod database;
 pub mod inspect;
 mod params;
 mod row;
+mod table;
 
 pub use connection::{ArrowRows, Connection, Statement};
 pub use database::{Builder, Database};
 pub use params::ToParam;
 pub use row::{FromValue, Row, RowIndex, Rows};
+pub use table::Table;
 
 pub use datafusion;
 pub use datafusion::arrow;

@@ -70,6 +70,10 @@ impl From<FoundRow> for Row {
 }
 
 impl Row {
+    pub(crate) fn part(batch: Arc<RecordBatch>, index: usize) -> Self {
+        Self(Held::Part(batch, index))
+    }
+
     /// The number of columns.
     pub fn len(&self) -> usize {
         self.schema().fields().len()

@@ -65,7 +65,7 @@ impl Write {
         let tree = self.table.tree;
         let (engine, row_ids) = (shared.engine(), shared.row_ids());
         let gate = Gate::new(engine, row_ids, &self.table, tree, snapshot, catalog_seq)?;
-        let batches = shared.read(self.source)?;
+        let batches = shared.read_here(self.source)?;
         let (tag, changed) = match self.action {
             Action::Insert(on_conflict) => {
                 let mut insertion = gate.insert(on_conflict);

@@ -11,7 +11,7 @@ use super::lift::{Lifted, NAME, with_parameters};
 use super::{Arg, Units};
 use crate::params::Slot;
 use crate::parse::{self, Source};
-use crate::{Params, Result};
+use crate::{Params, Prepared, Result};
 
 /// Texts that are remembered; beyond them all are forgotten.
 const TEXTS_MAX: usize = 1_024;
@@ -22,6 +22,8 @@ const KEY_BYTES_MAX: usize = 16 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct StatementCache {
     texts: HashMap<String, Entry>,
+    /// Queries by their whole text, for their plans.
+    queries: HashMap<String, Option<Arc<Prepared>>>,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,34 @@ impl StatementCache {
         }
         self.texts.insert(key.to_owned(), Entry::SeenOnce);
         None
+    }
+}
+
+impl StatementCache {
+    /// The query of a text that was seen before, prepared by `prepare` the second time.
+    pub(crate) fn query(
+        &mut self,
+        sql: &str,
+        prepare: impl FnOnce() -> Result<Prepared>,
+    ) -> Option<Arc<Prepared>> {
+        let first = sql.trim_ascii_start().get(..6)?;
+        if sql.len() > KEY_BYTES_MAX || !first.eq_ignore_ascii_case("SELECT") {
+            return None;
+        }
+        match self.queries.get_mut(sql) {
+            Some(Some(prepared)) => Some(Arc::clone(prepared)),
+            Some(noted) => {
+                *noted = prepare().ok().map(Arc::new);
+                noted.clone()
+            }
+            None => {
+                if self.queries.len() == TEXTS_MAX {
+                    self.queries.clear();
+                }
+                self.queries.insert(sql.to_owned(), None);
+                None
+            }
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::planner::{Binding, WITH_ROWID};
 use crate::provider::SiltTable;
 
 /// Whether every run of a plan means the same: no `now()`, nothing random, no query within.
-pub(super) fn is_steady(plan: &LogicalPlan) -> Result<bool> {
+pub(crate) fn is_steady(plan: &LogicalPlan) -> Result<bool> {
     let mut steady = true;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {

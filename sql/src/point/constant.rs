@@ -13,6 +13,7 @@ use silt_codec::{KeyCodec, TreeSchema, Value, ValueRef};
 
 use crate::Result;
 use crate::provider::pushdown::exact_cast;
+use crate::uuid;
 use crate::value::scalar_to_value;
 
 /// A parameter's value in one execution: the caller's, or a literal lifted from the text.
@@ -76,6 +77,21 @@ impl KeyField {
         self.codec.encode_values(&[value], out).is_ok()
     }
 
+    /// The value of this column that is equal to `scalar`.
+    pub(super) fn value_of<'a>(&self, scalar: &'a ScalarValue) -> Reading<'a> {
+        if scalar.is_null() {
+            return Reading::Null;
+        }
+        if let (Some(number), Some(_)) = (integer_of(Arg::Scalar(scalar)), self.integers) {
+            return self.integer(number);
+        }
+        if let (DataType::Utf8View, Some(Some(text))) = (&self.data_type, scalar.try_as_str()) {
+            return Reading::Value(ValueRef::Text(text));
+        }
+        let Some(scalar) = exact_cast(scalar, &self.data_type) else { return Reading::Outside };
+        scalar_to_value(&scalar).map_or(Reading::Unsure, Reading::Owned)
+    }
+
     fn integer(&self, number: i128) -> Reading<'static> {
         let Some((least, greatest)) = self.integers else { return Reading::Unsure };
         if number < least || number > greatest {
@@ -106,8 +122,8 @@ pub(crate) enum Reading<'a> {
 #[derive(Debug)]
 pub(crate) struct Constant {
     source: Source,
-    /// The types it is cast to, from the inside out.
-    steps: Vec<DataType>,
+    /// From the inside out.
+    steps: Vec<Step>,
     way: Way,
 }
 
@@ -115,6 +131,13 @@ pub(crate) struct Constant {
 enum Source {
     Slot(usize),
     Literal(ScalarValue),
+}
+
+/// What is done with the value before it is compared.
+#[derive(Debug)]
+enum Step {
+    Cast(DataType),
+    ToUuid,
 }
 
 /// How the value is read.
@@ -146,8 +169,12 @@ impl Constant {
         let (source, first) = loop {
             match expr {
                 Expr::Cast(cast) => {
-                    steps.push(cast.field.data_type().clone());
+                    steps.push(Step::Cast(cast.field.data_type().clone()));
                     expr = &cast.expr;
+                }
+                Expr::ScalarFunction(call) if uuid::reads(call) => {
+                    steps.push(Step::ToUuid);
+                    expr = call.args.first()?;
                 }
                 Expr::Literal(scalar, _) => {
                     break (Source::Literal(scalar.clone()), scalar.data_type());
@@ -193,8 +220,12 @@ impl Constant {
     fn read_by_steps(&self, arg: Arg<'_>, field: &KeyField) -> Reading<'static> {
         let mut scalar = arg.to_scalar();
         for step in &self.steps {
-            match scalar.cast_to(step) {
-                Ok(next) if !next.is_null() => scalar = next,
+            let next = match step {
+                Step::Cast(to) => scalar.cast_to(to).ok(),
+                Step::ToUuid => uuid::of_scalar(&scalar),
+            };
+            match next {
+                Some(next) if !next.is_null() => scalar = next,
                 // What fails is said by the planned way.
                 _ => return Reading::Unsure,
             }
@@ -228,9 +259,14 @@ impl Constant {
 }
 
 impl Way {
-    fn of(first: &DataType, steps: &[DataType], column: &DataType) -> Self {
+    fn of(first: &DataType, steps: &[Step], column: &DataType) -> Self {
         let mut types = vec![first];
-        types.extend(steps);
+        for step in steps {
+            match step {
+                Step::Cast(to) => types.push(to),
+                Step::ToUuid => return Self::Steps,
+            }
+        }
         if types.iter().all(|data_type| is_text(data_type)) && is_text(column) {
             return Self::Text;
         }

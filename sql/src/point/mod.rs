@@ -14,9 +14,11 @@ mod cache;
 mod change;
 mod compile;
 mod constant;
+mod door;
 mod found;
 mod insert;
 mod lift;
+mod optimised;
 mod select;
 
 use std::sync::Arc;
@@ -29,12 +31,14 @@ use parking_lot::RwLock;
 
 pub(crate) use cache::{KeptText, StatementCache};
 pub(crate) use constant::Arg;
+pub use door::Table;
 pub use found::FoundRow;
 pub(crate) use insert::Values;
 pub(crate) use lift::{ValueRows, lift};
 pub(crate) use select::PointScan;
 
-pub(crate) use compile::is_steady_expr;
+pub(crate) use compile::{is_steady, is_steady_expr};
+pub(crate) use optimised::Optimised;
 
 use crate::dml::{self, distinct_output};
 use crate::parse::Source;
@@ -210,7 +214,7 @@ fn optimised(
 ) -> Result<Option<datafusion::logical_expr::LogicalPlan>> {
     distinct_output(&mut query);
     let plan = setting.planner().plan_unbound(Statement::Query(Box::new(query)))?;
-    if !compile::is_steady(&plan)? {
+    if !is_steady(&plan)? {
         return Ok(None);
     }
     Ok(Some(setting.state.optimize(&plan)?))

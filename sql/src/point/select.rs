@@ -274,7 +274,7 @@ fn behind(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
 }
 
 /// The batch under SQL's names.
-fn dress(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
+pub(super) fn dress(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     let (_, columns, _) = batch.into_parts();
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
@@ -295,6 +295,20 @@ pub(crate) struct PointScan {
 }
 
 impl PointScan {
+    /// All rows of one range.
+    pub(super) fn new(
+        tree: Tree,
+        schema: SchemaRef,
+        projection: Vec<usize>,
+        order: ScanOrder,
+        snapshot: Snapshot,
+        range: KeyRange,
+    ) -> Self {
+        let ranges = vec![range];
+        let (skip, left) = (0, usize::MAX);
+        Self { tree, schema, projection, order, snapshot, ranges, running: None, skip, left }
+    }
+
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         while self.left > 0 {
             let Some(scan) = &mut self.running else {

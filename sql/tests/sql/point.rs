@@ -264,6 +264,10 @@ impl Table {
         let from = *random.pick(&["t", "t AS x", "main.t", "(SELECT * FROM t)"]);
         let predicates = self.predicates(random, &mut params);
         let mut sql = format!("SELECT {columns} FROM {from}{predicates}");
+        if random.one_in(6) {
+            let sql = format!("SELECT k0, count(*), sum(v) FROM {from}{predicates} GROUP BY k0");
+            return (sql, params);
+        }
         if random.one_in(2) && columns != "count(*)" {
             let reverse = random.one_in(2);
             let key: Vec<_> = self
@@ -516,4 +520,52 @@ fn many_sets_of_parameters_are_one_statement() {
         update.execute_many(&sets(&[(1, None)])).unwrap_err().kind(),
         ErrorKind::Unsupported
     );
+}
+
+#[test]
+fn rows_are_found_by_key_without_sql() {
+    let mut db = db();
+    db.run("CREATE TABLE t (v DOUBLE, b TEXT, a INT, PRIMARY KEY (a, b DESC))");
+    let table = db.session.table("t").unwrap();
+    let key = |a: i64, b: &str| [ScalarValue::from(a), ScalarValue::from(b)];
+    for (a, b) in [(1, "x"), (1, "y"), (2, "x"), (-1, "z")] {
+        let value = ScalarValue::from(f64::from(i32::try_from(a).unwrap()));
+        let [a, b] = key(a, b);
+        table.upsert(&[value, b, a]).unwrap();
+    }
+    table.upsert(&[ScalarValue::Null, ScalarValue::from("y"), ScalarValue::from(1_i64)]).unwrap();
+    table.delete(&key(2, "x")).unwrap();
+    table.delete(&key(7, "x")).unwrap();
+    assert_eq!(db.rows("SELECT a, b, v FROM t ORDER BY a, b DESC"), "-1 z -1.0\n1 y NULL\n1 x 1.0");
+
+    let some = table.with_columns(&["a", "v"]).unwrap();
+    let found = some.get(&key(1, "x")).unwrap().unwrap();
+    assert_eq!(found.value(0).unwrap(), ScalarValue::Int32(Some(1)));
+    assert_eq!(found.value(1).unwrap(), ScalarValue::Float64(Some(1.0)));
+    assert!(table.get(&key(2, "x")).unwrap().is_none());
+    assert!(table.get(&key(1 << 40, "x")).unwrap().is_none());
+    assert!(table.get(&[ScalarValue::Null, ScalarValue::from("x")]).unwrap().is_none());
+    assert_eq!(table.get(&key(1, "x")[..1]).unwrap_err().kind(), ErrorKind::Invalid);
+
+    let keys = [key(1, "x"), key(3, "x"), key(-1, "z"), key(1 << 40, ""), key(1, "x")];
+    let (batch, places) = some.get_many(keys.iter().map(<[_; 2]>::as_slice)).unwrap();
+    assert_eq!(batch.num_rows(), 3);
+    let found: Vec<_> = places.iter().map(Option::is_some).collect();
+    assert_eq!(found, [true, false, true, false, true]);
+
+    let rows = |stream: silt_sql::RowStream, schema| {
+        lines(StatementResult::Rows { schema, stream }).unwrap()
+    };
+    let one = [ScalarValue::from(1_i64)];
+    assert_eq!(rows(some.scan(&one).unwrap(), some.schema()), ["1 NULL", "1 1.0"]);
+    assert_eq!(rows(some.scan(&[]).unwrap(), some.schema()).len(), 3);
+    let between = some.scan_between(&[ScalarValue::from(-5_i64)], &key(1, "x")).unwrap();
+    assert_eq!(rows(between, some.schema()), ["-1 -1.0", "1 NULL"]);
+
+    db.run("TRUNCATE t");
+    assert!(table.get(&key(1, "x")).unwrap().is_none());
+    db.run("DROP TABLE t");
+    assert_eq!(table.get(&key(1, "x")).unwrap_err().kind(), ErrorKind::NotFound);
+    db.run("CREATE TABLE log (line TEXT)");
+    assert_eq!(db.session.table("log").unwrap_err().kind(), ErrorKind::Invalid);
 }
