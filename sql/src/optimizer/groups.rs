@@ -54,7 +54,7 @@ impl LocalKey {
 
     /// A column that is decoded; none if its type is not numbered here.
     pub(super) fn of_array(array: &ArrayRef) -> Result<Option<Self>> {
-        Ok(match array.data_type() {
+        let found = match array.data_type() {
             DataType::Int8 => integers::<Int8Type>(array)?,
             DataType::Int16 => integers::<Int16Type>(array)?,
             DataType::Int32 => integers::<Int32Type>(array)?,
@@ -73,8 +73,8 @@ impl LocalKey {
             }
             DataType::Utf8View => strings(array)?,
             _ => return Ok(None),
-        })
-        .map(Some)
+        };
+        Ok(Some(found))
     }
 
     fn code(&self, row: usize) -> u32 {

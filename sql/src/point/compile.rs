@@ -216,11 +216,14 @@ struct Compiler<'a> {
     types: &'a [DataType],
 }
 
+/// An end of a range, and whether it belongs to the range.
+type End = (Constant, bool);
+
 impl Compiler<'_> {
     /// The terms on the first key columns, if the predicates are that and nothing else.
     fn terms(&self, filters: &[Filter<'_>]) -> Option<Vec<Terms>> {
         let mut points: Vec<Option<Vec<Constant>>> = self.fields.iter().map(|_| None).collect();
-        let mut bounds: Vec<(Option<(Constant, bool)>, Option<(Constant, bool)>)> =
+        let mut bounds: Vec<(Option<End>, Option<End>)> =
             self.fields.iter().map(|_| (None, None)).collect();
         let mut seen: Vec<String> = Vec::new();
         for (filter, names) in filters {

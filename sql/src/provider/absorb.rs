@@ -111,7 +111,7 @@ fn value_of(expr: &Arc<dyn PhysicalExpr>, data_type: &DataType) -> Option<Value>
     let text = |data_type: &DataType| {
         matches!(data_type, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
     };
-    if !same && !(text(&scalar.data_type()) && text(data_type)) {
+    if !(same || text(&scalar.data_type()) && text(data_type)) {
         return None;
     }
     let scalar: ScalarValue = if same { scalar.clone() } else { scalar.cast_to(data_type).ok()? };
