@@ -163,6 +163,11 @@ impl Alp {
         (self.rows.typed_data(), self.words.typed_data())
     }
 
+    /// Reads what [`get`](Self::get) will read.
+    pub(super) fn touch(&self, row: usize) -> u64 {
+        self.integers.touch(row)
+    }
+
     /// The float of `row`.
     #[inline]
     pub(super) fn get<F: Float>(&self, row: usize) -> F {

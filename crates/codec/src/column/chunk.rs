@@ -22,7 +22,7 @@ use arrow_schema::DataType;
 use super::alp::Alp;
 use super::constant::Constant;
 use super::cursor::Cursor;
-use super::dictionary::{Dictionary, partition_point};
+use super::dictionary::{Dictionary, near_partition_point, partition_point};
 use super::kind::{IntFill, Kind, Place, bytes_array, fixed_array, ints_array, slice_nulls};
 use super::nested::Nested;
 use super::packed::{IntBlock, Unpacked};
@@ -151,6 +151,23 @@ impl Chunk {
             Body::Nested(nested) => nested.table_names(names),
             _ => {}
         }
+    }
+
+    pub(super) fn touch(&self, row: usize) -> u64 {
+        if row >= self.rows {
+            return 0;
+        }
+        let nulls = self.nulls.as_ref().map_or(0, |nulls| u64::from(nulls.is_null(row)));
+        nulls
+            ^ match &self.body {
+                Body::Ints(ints) => ints.touch(row),
+                Body::Alp(alp) => alp.touch(row),
+                Body::Strings(strings) => strings.touch(row),
+                Body::Dictionary(dictionary) => dictionary.touch(row),
+                Body::Fixed(values) => u64::from(values[row * self.kind.value_bytes()]),
+                Body::Bits(bits) => u64::from(bits.value(row)),
+                Body::Empty | Body::Constant(_) | Body::Nested(_) => 0,
+            }
     }
 
     pub(super) fn value(&self, row: usize, out: &mut RowBuffer) -> Result<()> {
@@ -311,41 +328,49 @@ impl Chunk {
     }
 
     pub(super) fn lower_bound(&self, range: Range<usize>, value: &ValueRef<'_>) -> usize {
-        match self.target(value) {
-            Some(Target::Ints(ints, Place::At(number))) => {
-                partition_point(range, |row| ints.get(row) < number)
-            }
+        match self.target(value, range.len()) {
+            Some(Target::Ints(ints, Place::At(number))) => ints.lower_bound(range, number),
             Some(Target::Ints(_, Place::BelowAll)) => range.start,
             Some(Target::Ints(_, Place::AboveAll)) => range.end,
             Some(Target::Codes(dictionary, bytes)) => {
                 let (below, _) = dictionary.bounds(bytes);
-                partition_point(range, |row| dictionary.code(row) < below)
+                dictionary.code_block().lower_bound(range, below)
             }
             None => partition_point(range, |row| self.compare(row, value).is_lt()),
         }
     }
 
-    pub(super) fn upper_bound(&self, range: Range<usize>, value: &ValueRef<'_>) -> usize {
-        match self.target(value) {
-            Some(Target::Ints(ints, Place::At(number))) => {
-                partition_point(range, |row| ints.get(row) <= number)
-            }
-            Some(Target::Ints(_, Place::BelowAll)) => range.start,
-            Some(Target::Ints(_, Place::AboveAll)) => range.end,
+    pub(super) fn equal_range(&self, range: Range<usize>, value: &ValueRef<'_>) -> Range<usize> {
+        match self.target(value, range.len()) {
+            Some(Target::Ints(ints, Place::At(number))) => match number.checked_add(1) {
+                Some(behind) => ints.between(range, number, behind),
+                None => ints.lower_bound(range.clone(), number)..range.end,
+            },
+            Some(Target::Ints(_, Place::BelowAll)) => range.start..range.start,
+            Some(Target::Ints(_, Place::AboveAll)) => range.end..range.end,
             Some(Target::Codes(dictionary, bytes)) => {
-                let (_, through) = dictionary.bounds(bytes);
-                partition_point(range, |row| dictionary.code(row) < through)
+                let (below, through) = dictionary.bounds(bytes);
+                if below == through {
+                    let row = dictionary.code_block().lower_bound(range, below);
+                    return row..row;
+                }
+                dictionary.code_block().between(range, below, through)
             }
-            None => partition_point(range, |row| self.compare(row, value).is_le()),
+            None => {
+                let start = partition_point(range.clone(), |row| self.compare(row, value).is_lt());
+                let is_above = |row| self.compare(row, value).is_gt();
+                start..near_partition_point(start..range.end, |row| !is_above(row))
+            }
         }
     }
 
-    /// What to search for where searching is a matter of integers.
-    fn target<'a>(&'a self, value: &'a ValueRef<'_>) -> Option<Target<'a>> {
+    /// What to search `rows` rows for where searching is a matter of integers.
+    fn target<'a>(&'a self, value: &'a ValueRef<'_>, rows: usize) -> Option<Target<'a>> {
         match &self.body {
             _ if self.null_count > 0 => None,
             Body::Ints(ints) => Some(Target::Ints(ints, self.kind.place(value)?)),
-            Body::Dictionary(dictionary) => {
+            // Few rows are compared sooner than the value is sought among the distinct ones.
+            Body::Dictionary(dictionary) if rows > dictionary.len() / 4 => {
                 Some(Target::Codes(dictionary, bytes_of(self.kind, value)?))
             }
             _ => None,

@@ -54,6 +54,11 @@ impl Dictionary {
         Ok(Self { entries, codes: IntBlock::open(cursor, rows)?, array: OnceLock::new() })
     }
 
+    /// The number of distinct strings.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The name of the symbol table it needs.
     pub(super) fn table_name(&self) -> Option<u64> {
         self.entries.table_name()
@@ -78,6 +83,9 @@ impl Dictionary {
     ) -> Result<ArrayRef> {
         let mut codes = Vec::new();
         self.codes.extend::<u32>(range, 0, &mut codes);
+        if self.are_few(&codes) {
+            return self.select_few(kind, &codes, nulls);
+        }
         self.select(kind, codes, nulls)
     }
 
@@ -90,14 +98,37 @@ impl Dictionary {
     ) -> Result<ArrayRef> {
         let mut codes = Vec::new();
         self.codes.gather::<u32>(indices, 0, &mut codes);
-        let few = codes.len() < self.entries.len() / 4 && indices.is_sorted_by(|a, b| a < b);
-        if self.array.get().is_none() && few {
-            self.check(&codes)?;
-            check_raw(codes.iter().map(|&code| self.entries.length(code as usize)))?;
-            let (offsets, bytes) = self.entries.gather(&codes)?;
-            return bytes_array(kind, offsets, bytes, nulls);
+        if self.are_few(&codes) {
+            return self.select_few(kind, &codes, nulls);
         }
         self.select(kind, codes, nulls)
+    }
+
+    /// Whether decoding the entries of these codes alone is cheaper than decoding all.
+    fn are_few(&self, codes: &[u32]) -> bool {
+        self.array.get().is_none() && codes.len() < self.entries.len() / 4
+    }
+
+    /// The strings of a few rows: each that occurs is decoded once, and no other.
+    fn select_few(&self, kind: Kind, codes: &[u32], nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+        self.check(codes)?;
+        let mut distinct = codes.to_vec();
+        if !codes.is_sorted() {
+            distinct.sort_unstable();
+        }
+        distinct.dedup();
+        let (offsets, bytes) = self.entries.gather(&distinct)?;
+        if distinct == codes {
+            return bytes_array(kind, offsets, bytes, nulls);
+        }
+        if !kind.is_view() {
+            check_raw(codes.iter().map(|&code| self.entries.length(code as usize)))?;
+        }
+        let entries = bytes_array(kind, offsets, bytes, None)?;
+        let place = |code: &u32| distinct.partition_point(|other| other < code);
+        let places = codes.iter().map(|code| u32::try_from(place(code)).unwrap_or(u32::MAX));
+        let places = UInt32Array::new(places.collect::<Vec<_>>().into(), nulls);
+        Ok(arrow_select::take::take(&entries, &places, None)?)
     }
 
     fn select(&self, kind: Kind, codes: Vec<u32>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
@@ -171,9 +202,14 @@ impl Dictionary {
         (signed(below), signed(below + usize::from(equal)))
     }
 
-    /// The code of `row`, whatever it is.
-    pub(super) fn code(&self, row: usize) -> i64 {
-        self.codes.get(row)
+    /// Reads what [`with`](Self::with) will read first.
+    pub(super) fn touch(&self, row: usize) -> u64 {
+        self.codes.touch(row)
+    }
+
+    /// The codes, whatever they are.
+    pub(super) fn code_block(&self) -> &IntBlock {
+        &self.codes
     }
 
     /// One bit for each row of these vectors: whether its string compares so with `value`.
@@ -202,6 +238,22 @@ pub(super) fn partition_point(range: Range<usize>, before: impl Fn(usize) -> boo
         }
     }
     low
+}
+
+/// As [`partition_point`], quick where the answer is near the start: steps that double find a
+/// stretch to halve.
+pub(super) fn near_partition_point(range: Range<usize>, before: impl Fn(usize) -> bool) -> usize {
+    let (mut rest, mut step) = (range, 1);
+    while rest.len() >= step {
+        let probe = rest.start + step - 1;
+        if !before(probe) {
+            rest.end = probe;
+            break;
+        }
+        rest.start = probe + 1;
+        step *= 2;
+    }
+    partition_point(rest, before)
 }
 
 /// The distinct strings of a chunk, sorted, and each row's place among them.

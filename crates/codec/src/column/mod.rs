@@ -194,6 +194,13 @@ impl ColumnChunk {
         self.0.value(row, out)
     }
 
+    /// Reads the memory in which [`value`](Self::value) will find the value at `row`, and makes
+    /// some number of it. Whoever wants a row of many columns touches all of them first: memory is
+    /// then waited for once, and not once a column.
+    pub fn touch(&self, row: usize) -> u64 {
+        self.0.touch(row)
+    }
+
     /// The values of `range` as an array. Text and binary leave as views into this chunk.
     ///
     /// # Errors
@@ -226,12 +233,13 @@ impl ColumnChunk {
         self.0.lower_bound(range, value)
     }
 
-    /// The first row of `range`, which ascends, whose value is above `value`; its end if none.
+    /// The rows of `range`, which ascends, whose value is `value`; if there is none, an empty range
+    /// where they would be.
     ///
     /// # Panics
     /// If the range goes past the end.
-    pub fn upper_bound(&self, range: Range<usize>, value: &ValueRef<'_>) -> usize {
-        self.0.upper_bound(range, value)
+    pub fn equal_range(&self, range: Range<usize>, value: &ValueRef<'_>) -> Range<usize> {
+        self.0.equal_range(range, value)
     }
 
     /// Which rows of `range` compare so with `value`; a null never does. One bit a row of `range`.

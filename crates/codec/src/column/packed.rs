@@ -23,9 +23,13 @@ use super::bits::{BYTES_PER_BIT, VECTOR, Word, mask, test_all, unpack_single, wi
 use super::cursor::{Cursor, put_array, put_u64};
 use crate::{Error, Result};
 
+mod search;
+
 /// The bytes that a patch costs: its position and its value.
 const PATCH_BYTES: usize = 10;
 const HEADER_BYTES: usize = 16;
+/// Unpacking a vector costs about as much as this many single values.
+const UNPACK_WORTH: usize = 48;
 const WORDS_PER_VECTOR: usize = VECTOR / 64;
 
 /// A block of packed integers.
@@ -166,6 +170,13 @@ impl IntBlock {
         vector.base.wrapping_add_unsigned(self.difference(vector, index % VECTOR))
     }
 
+    /// Reads what [`get`](Self::get) will read.
+    #[inline]
+    pub(super) fn touch(&self, index: usize) -> u64 {
+        let vector = &self.vectors[index / VECTOR];
+        self.packed(vector, index % VECTOR)
+    }
+
     #[inline]
     fn difference(&self, vector: &Vector, index: usize) -> u64 {
         if vector.patches > 0 {
@@ -175,6 +186,11 @@ impl IntBlock {
                 return values[patch];
             }
         }
+        self.packed(vector, index)
+    }
+
+    #[inline]
+    fn packed(&self, vector: &Vector, index: usize) -> u64 {
         let width = usize::from(vector.width);
         match width {
             0 => 0,
@@ -211,6 +227,10 @@ impl IntBlock {
         out: &mut Vec<T>,
     ) {
         let base = vector.base.wrapping_add(bias);
+        if part.len() < UNPACK_WORTH {
+            out.extend(part.map(|index| T::of(base, self.difference(vector, index))));
+            return;
+        }
         let first = out.len();
         match vector.width {
             0 => out.resize(first + part.len(), T::of(base, 0)),
@@ -231,8 +251,6 @@ impl IntBlock {
 
     /// Appends the integers at `indices`, each plus `bias`. Indices must be below the length.
     pub(super) fn gather<T: Unpacked>(&self, indices: &[u32], bias: i64, out: &mut Vec<T>) {
-        // Unpacking a vector costs about as much as this many single values.
-        const UNPACK_WORTH: usize = 48;
         out.reserve(indices.len());
         let vector_of = |index: u32| index as usize / VECTOR;
         for run in indices.chunk_by(|&a, &b| vector_of(a) == vector_of(b)) {

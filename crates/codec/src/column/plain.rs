@@ -33,6 +33,11 @@ impl PlainStrings {
         self.ends.len()
     }
 
+    /// Reads what [`get`](Self::get) will read first.
+    pub(super) fn touch(&self, index: usize) -> u64 {
+        self.ends.touch(index)
+    }
+
     /// The string at `index`.
     #[inline]
     pub(super) fn get(&self, index: usize) -> Result<&[u8]> {

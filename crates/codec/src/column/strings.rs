@@ -55,6 +55,14 @@ impl Strings {
         }
     }
 
+    /// Reads what [`with`](Self::with) will read first.
+    pub(super) fn touch(&self, index: usize) -> u64 {
+        match self {
+            Self::Plain(strings) => strings.touch(index),
+            Self::Symbols(strings) => strings.touch(index),
+        }
+    }
+
     /// Calls `f` with the string at `index`; `f` must not read another one meanwhile.
     #[inline]
     pub(super) fn with<R>(&self, index: usize, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
@@ -74,7 +82,11 @@ impl Strings {
 
     /// How the string at `index` compares with `value`; one that cannot be read counts as empty.
     pub(super) fn compare(&self, index: usize, value: &[u8]) -> Ordering {
-        self.with(index, |string| string.cmp(value)).unwrap_or_else(|_| [].as_slice().cmp(value))
+        let order = match self {
+            Self::Plain(strings) => strings.get(index).map(|string| string.cmp(value)),
+            Self::Symbols(strings) => strings.compare(index, value),
+        };
+        order.unwrap_or_else(|_| [].as_slice().cmp(value))
     }
 
     /// The strings of `range` as offsets, from 0, into one piece of memory.

@@ -14,6 +14,7 @@
 //! Training is the `fsst` crate's; decoding is here, because its own writes through raw pointers.
 
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -202,6 +203,43 @@ impl SymbolTable {
         }
         Some(end)
     }
+
+    /// How the string of `codes` compares with `value`; no more is decoded than that takes. An
+    /// escape without a byte ends the string.
+    fn compare(&self, codes: &[u8], value: &[u8]) -> Ordering {
+        let mut rest = value;
+        let mut codes = codes.iter();
+        while let Some(&code) = codes.next() {
+            let (symbol, length) = if code == ESCAPE {
+                let Some(&byte) = codes.next() else { break };
+                (u64::from(byte), 1)
+            } else {
+                (self.symbols[usize::from(code)], usize::from(self.lengths[usize::from(code)]))
+            };
+            match rest.first_chunk::<SYMBOL_BYTES_MAX>() {
+                Some(first) => {
+                    let first = u64::from_le_bytes(*first);
+                    let differ = (symbol ^ first) & low_bytes(length);
+                    if differ != 0 {
+                        // The first byte that differs decides, and memory's first is lowest.
+                        let shift = differ.trailing_zeros() / 8 * 8;
+                        return (symbol >> shift & 0xff).cmp(&(first >> shift & 0xff));
+                    }
+                    rest = &rest[length..];
+                }
+                None => {
+                    let bytes = &symbol.to_le_bytes()[..length];
+                    let (first, behind) = rest.split_at(length.min(rest.len()));
+                    let order = bytes.cmp(first);
+                    if order.is_ne() {
+                        return order;
+                    }
+                    rest = behind;
+                }
+            }
+        }
+        if rest.is_empty() { Ordering::Equal } else { Ordering::Less }
+    }
 }
 
 /// Compressed strings.
@@ -239,6 +277,11 @@ impl SymbolStrings {
         self.name
     }
 
+    /// Reads what [`with`](Self::with) will read first.
+    pub(super) fn touch(&self, index: usize) -> u64 {
+        self.ends.touch(index)
+    }
+
     /// Calls `f` with the string at `index`, decoded into memory that is used again. `f` must not
     /// read another one meanwhile.
     pub(super) fn with<R>(&self, index: usize, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
@@ -259,6 +302,11 @@ impl SymbolStrings {
             }
             Ok(answer)
         })
+    }
+
+    /// How the string at `index` compares with `value`.
+    pub(super) fn compare(&self, index: usize, value: &[u8]) -> Result<Ordering> {
+        Ok(self.table.compare(self.codes_of(index..index + 1)?, value))
     }
 
     /// The strings of `range` as offsets into one piece of memory.
@@ -319,6 +367,11 @@ impl SymbolStrings {
             ))),
         }
     }
+}
+
+/// The lowest `length` bytes of a word, at most eight; damaged codes have none.
+fn low_bytes(length: usize) -> u64 {
+    if length == 0 { 0 } else { u64::MAX >> (64 - 8 * length.min(8)) }
 }
 
 /// Room behind decoded bytes, so that whole words can be stored to the end.

@@ -582,8 +582,8 @@ fn check_bounds(array: &ArrayRef, random: &mut Random) {
             "{what}"
         );
         assert_eq!(
-            chunk.upper_bound(range.clone(), &wanted.as_ref()),
-            range.start + through,
+            chunk.equal_range(range.clone(), &wanted.as_ref()),
+            range.start + below..range.start + through,
             "{what}"
         );
     }
@@ -602,7 +602,7 @@ fn exercise(bytes: &[u8], array: &ArrayRef, tables: &SymbolTables, random: &mut 
         let value = Value::from_array(array, at).unwrap();
         let _ = chunk.compare_at(at, &value.as_ref());
         let _ = chunk.lower_bound(0..rows, &value.as_ref());
-        let _ = chunk.upper_bound(0..rows, &value.as_ref());
+        let _ = chunk.equal_range(0..rows, &value.as_ref());
         for op in OPS {
             let _ = chunk.filter(op, &value, 0..rows);
         }
