@@ -54,9 +54,7 @@ pub(crate) fn get(
         if entry.kind == OpKind::Delete {
             return Ok(false);
         }
-        for &column in projection {
-            entry.group.value(column, entry.row, row)?;
-        }
+        entry.group.row(projection, entry.row, row)?;
         counters.rows.add(1);
         Ok(true)
     })

@@ -105,6 +105,12 @@ impl SourceContext {
 
     fn rows_in_range(&self, group: &RowGroup, entry: &GroupEntry) -> Result<Range<usize>> {
         let codec = self.schemas.key_codec();
+        if let (Bound::Included(start), Bound::Excluded(end)) = (&self.range.start, &self.range.end)
+            && is_successor(start, end)
+            && let Some(rows) = group.rows_of_prefix(codec, start)?
+        {
+            return Ok(rows);
+        }
         // The first row behind `key`, or at it if `at`.
         let row_of = |key: &[u8], at: bool| {
             if at {
@@ -128,6 +134,17 @@ impl SourceContext {
         };
         Ok(start..end.max(start))
     }
+}
+
+/// Whether the keys from `start` to below `end` are those that begin with `start`.
+fn is_successor(start: &[u8], end: &[u8]) -> bool {
+    let Some((last, common)) = end.split_last() else { return false };
+    let (head, tail) = start.split_at(common.len().min(start.len()));
+    // What `successor` cut off were bytes of all ones.
+    head == common
+        && tail.split_first().is_some_and(|(first, rest)| {
+            first.checked_add(1) == Some(*last) && rest.iter().all(|byte| *byte == u8::MAX)
+        })
 }
 
 /// Row groups of one source, in the scan's direction.
@@ -362,4 +379,32 @@ fn visit_reverse(
         gathered.push(&key, seq, kind, &row);
     }
     is_done
+}
+
+#[cfg(test)]
+mod tests {
+    use silt_codec::successor;
+
+    use super::*;
+
+    #[test]
+    fn end_of_a_prefix_is_known_by_its_bytes_alone() {
+        let starts: [&[u8]; 8] =
+            [b"a", b"ab", b"a\xff", b"a\xff\xff", b"\x00", b"\xfe", b"\xff", b"ab\x00\x01"];
+        for start in starts {
+            for other in starts {
+                let mut end = other.to_vec();
+                let has_end = successor(&mut end);
+                let is_its = has_end
+                    && end == {
+                        let mut own = start.to_vec();
+                        successor(&mut own);
+                        own
+                    };
+                assert_eq!(is_successor(start, &end), is_its, "{start:?} to {end:?}");
+            }
+            assert!(!is_successor(start, start));
+            assert!(!is_successor(start, &[]));
+        }
+    }
 }

@@ -347,6 +347,18 @@ impl RowGroup {
         self.chunk(column)?.value(row, out).map_err(|error| self.locate(column, error))
     }
 
+    /// Appends the values of the columns at `projection` at `row` to `out`.
+    pub(crate) fn row(&self, projection: &[usize], row: usize, out: &mut RowBuffer) -> Result<()> {
+        if projection.len() > 1 {
+            let mut touched = 0;
+            for &column in projection {
+                touched ^= self.chunk(column)?.touch(row);
+            }
+            std::hint::black_box(touched);
+        }
+        projection.iter().try_for_each(|&column| self.value(column, row, out))
+    }
+
     /// What the codec said about a column's chunk, with file and offset.
     pub(crate) fn locate(&self, column: usize, error: silt_codec::Error) -> Error {
         match self.block.slot(column, self.schema.columns[column].id) {
@@ -366,13 +378,13 @@ impl RowGroup {
         let mut rows = 0..self.rows();
         for (column, order) in self.schema.key.iter().enumerate().take(columns) {
             let (chunk, value) = (self.chunk(column)?, values.get(column));
-            rows.start = lower_bound(chunk, rows.clone(), &value, order.descending);
             if self.block.one_version && column + 1 == self.schema.key_len() {
                 // Of a whole key there is one row or none.
+                rows.start = lower_bound(chunk, rows.clone(), &value, order.descending);
                 let is_here = !rows.is_empty() && chunk.compare_at(rows.start, &value).is_eq();
                 rows.end = rows.start + usize::from(is_here);
             } else {
-                rows.end = upper_bound(chunk, rows.clone(), &value, order.descending);
+                rows = equal_range(chunk, rows.clone(), &value, order.descending);
             }
             if rows.is_empty() {
                 break;
@@ -391,14 +403,23 @@ impl RowGroup {
         Ok(())
     }
 
-    /// The first row whose key is not below `key`, any bytes: bounds of ranges need not be keys.
-    ///
-    /// Whole columns that `key` begins with are searched for as values; only where it ends within
-    /// a column keys are encoded for comparison, a dozen of them.
-    pub(crate) fn lower_bound_bytes(&self, codec: &KeyCodec, key: &[u8]) -> Result<usize> {
+    /// The rows whose keys begin with `prefix`, if that is whole columns; none if it is not.
+    pub(crate) fn rows_of_prefix(
+        &self,
+        codec: &KeyCodec,
+        prefix: &[u8],
+    ) -> Result<Option<Range<usize>>> {
+        let (values, whole) = self.whole_columns(codec, prefix);
+        if values.is_empty() || whole < prefix.len() {
+            return Ok(None);
+        }
+        self.find_first(&values, values.len()).map(Some)
+    }
+
+    /// The values of the columns that `key` begins with, and how many of its bytes they are.
+    fn whole_columns(&self, codec: &KeyCodec, key: &[u8]) -> (RowBuffer, usize) {
         let mut values = RowBuffer::new();
         let mut whole = 0;
-        let mut rows = 0..self.rows();
         for column in 0..self.schema.key_len() {
             let Ok(len) = codec.prefix_len(key, column + 1) else { break };
             if len > key.len() || codec.decode_column(key, column, &mut values).is_err() {
@@ -410,8 +431,18 @@ impl RowGroup {
         let refs: Vec<ValueRef<'_>> = values.iter().collect();
         let mut again = Vec::with_capacity(whole);
         if codec.encode_values(&refs, &mut again).is_err() || again != key[..whole] {
-            (whole, values) = (0, RowBuffer::new());
+            return (RowBuffer::new(), 0);
         }
+        (values, whole)
+    }
+
+    /// The first row whose key is not below `key`, any bytes: bounds of ranges need not be keys.
+    ///
+    /// Whole columns that `key` begins with are searched for as values; only where it ends within
+    /// a column keys are encoded for comparison, a dozen of them.
+    pub(crate) fn lower_bound_bytes(&self, codec: &KeyCodec, key: &[u8]) -> Result<usize> {
+        let (values, whole) = self.whole_columns(codec, key);
+        let mut rows = 0..self.rows();
         if !values.is_empty() {
             rows = self.find_first(&values, values.len())?;
         }
@@ -577,29 +608,18 @@ fn lower_bound(
     chunk.lower_bound(rows, value)
 }
 
-/// `rows` start at the first one that is not below `value`. Runs of equal values are short: most
-/// end within a few steps that double.
-fn upper_bound(
+/// The rows of `rows` that hold `value`; if there are none, an empty range where they would be.
+fn equal_range(
     chunk: &ColumnChunk,
     rows: Range<usize>,
     value: &ValueRef<'_>,
     descending: bool,
-) -> usize {
-    let is_behind = |row: usize| {
-        let order = chunk.compare_at(row, value);
-        if descending { order.is_lt() } else { order.is_gt() }
-    };
-    let (mut rest, mut step) = (rows, 1);
-    while rest.len() >= step {
-        let probe = rest.start + step - 1;
-        if is_behind(probe) {
-            rest.end = probe;
-            break;
-        }
-        rest.start = probe + 1;
-        step *= 2;
+) -> Range<usize> {
+    if descending {
+        let start = partition_point(rows.clone(), |row| chunk.compare_at(row, value).is_gt());
+        return start..partition_point(start..rows.end, |row| chunk.compare_at(row, value).is_ge());
     }
-    partition_point(rest, |row| !is_behind(row))
+    chunk.equal_range(rows, value)
 }
 
 /// The first row of `rows` for which `before` is false; it is true for none behind that one.
