@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use parking_lot::Mutex;
 use silt_codec::Schemas;
 
+use crate::batch::EntryBytes;
 use crate::describe::EngineCounters;
 use crate::engine::Core;
 use crate::memtable::TreeMemtable;
@@ -226,7 +227,7 @@ impl Replayed {
         }
         if let Some(memtable) = self.memtables.get(&tree).and_then(|memtables| memtables.last()) {
             memtable.pin(segment, micros);
-            memtable.insert(key.into(), seq, kind, row.into());
+            memtable.insert(EntryBytes::copy_of(key, row), seq, kind);
             memtable.unpin();
         }
     }

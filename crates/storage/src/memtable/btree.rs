@@ -6,6 +6,7 @@ use std::ops::{Bound, ControlFlow};
 use parking_lot::RwLock;
 
 use super::{KeyBounds, MemEntry, Memtable};
+use crate::batch::EntryBytes;
 use crate::{OpKind, SeqNo};
 
 /// Key, inverted number, kind: in the memtable's order.
@@ -14,19 +15,20 @@ type StoredKey = (Box<[u8]>, u64, u8);
 /// A `BTreeMap` under a lock.
 #[derive(Debug, Default)]
 pub(super) struct BTreeMemtable {
-    entries: RwLock<BTreeMap<StoredKey, Box<[u8]>>>,
+    entries: RwLock<BTreeMap<StoredKey, EntryBytes>>,
 }
 
 impl Memtable for BTreeMemtable {
-    fn insert(&self, key: Box<[u8]>, seq: SeqNo, kind: OpKind, row: Box<[u8]>) {
-        self.entries.write().entry((key, !seq, kind as u8)).or_insert(row);
+    fn insert(&self, entry: EntryBytes, seq: SeqNo, kind: OpKind) {
+        let stored = (entry.key().into(), !seq, kind as u8);
+        self.entries.write().entry(stored).or_insert(entry);
     }
 
     fn get(&self, key: &[u8], snapshot: SeqNo, found: &mut dyn FnMut(MemEntry<'_>)) -> bool {
         let entries = self.entries.read();
         match entries.range((key.into(), !snapshot, 0)..).next() {
-            Some((stored, row)) if *stored.0 == *key => {
-                found(mem_entry(stored, row));
+            Some((stored, entry)) if *stored.0 == *key => {
+                found(mem_entry(stored, entry));
                 true
             }
             _ => false,
@@ -54,8 +56,8 @@ impl Memtable for BTreeMemtable {
         }
         let entries = self.entries.read();
         let mut range = entries.range((start, end));
-        while let Some((stored, row)) = if reverse { range.next_back() } else { range.next() } {
-            if visitor(mem_entry(stored, row)).is_break() {
+        while let Some((stored, entry)) = if reverse { range.next_back() } else { range.next() } {
+            if visitor(mem_entry(stored, entry)).is_break() {
                 return;
             }
         }
@@ -74,7 +76,7 @@ fn is_empty(start: &Bound<StoredKey>, end: &Bound<StoredKey>) -> bool {
     }
 }
 
-fn mem_entry<'a>(stored: &'a StoredKey, row: &'a [u8]) -> MemEntry<'a> {
+fn mem_entry<'a>(stored: &'a StoredKey, entry: &'a EntryBytes) -> MemEntry<'a> {
     let kind = if stored.2 == 0 { OpKind::Put } else { OpKind::Delete };
-    MemEntry { key: &stored.0, seq: !stored.1, kind, row }
+    MemEntry { key: &stored.0, seq: !stored.1, kind, row: entry.row() }
 }

@@ -16,7 +16,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-use crate::batch::Operation;
+use crate::batch::EntryBytes;
 use crate::options::MemtableKind;
 use crate::{OpKind, SeqNo};
 
@@ -42,7 +42,7 @@ pub(crate) type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 /// An ordered set of entries that many threads read while many insert.
 pub(crate) trait Memtable: Send + Sync + std::fmt::Debug {
     /// Adds an entry. (key, seq, kind) must be new.
-    fn insert(&self, key: Box<[u8]>, seq: SeqNo, kind: OpKind, row: Box<[u8]>);
+    fn insert(&self, entry: EntryBytes, seq: SeqNo, kind: OpKind);
 
     /// Shows `found` the newest entry of `key` at or below `snapshot`; whether there is one.
     fn get(&self, key: &[u8], snapshot: SeqNo, found: &mut dyn FnMut(MemEntry<'_>)) -> bool;
@@ -58,7 +58,7 @@ pub(crate) trait Memtable: Send + Sync + std::fmt::Debug {
     );
 }
 
-/// Bytes an entry takes beside its key and row: the node, two allocations' overhead.
+/// Bytes an entry takes beside its key and row: the node, with its tower and its allocation.
 const ENTRY_OVERHEAD_BYTES: usize = 112;
 
 /// One tree's active or frozen memtable: the entries, and what flush and the log need to know.
@@ -107,18 +107,22 @@ impl TreeMemtable {
     }
 
     /// Adds an entry. (key, seq, kind) must be new.
-    pub(crate) fn insert(&self, key: Box<[u8]>, seq: SeqNo, kind: OpKind, row: Box<[u8]>) {
-        self.insert_all(seq, std::iter::once((key, kind, row)));
+    pub(crate) fn insert(&self, entry: EntryBytes, seq: SeqNo, kind: OpKind) {
+        self.insert_all(seq, std::iter::once((entry, kind)));
     }
 
     /// Adds the entries of commit `seq`, counting them once for all.
-    pub(crate) fn insert_all(&self, seq: SeqNo, entries: impl Iterator<Item = Operation>) {
+    pub(crate) fn insert_all(
+        &self,
+        seq: SeqNo,
+        entries: impl Iterator<Item = (EntryBytes, OpKind)>,
+    ) {
         let (mut count, mut deletes, mut bytes) = (0, 0, 0);
-        for (key, kind, row) in entries {
+        for (entry, kind) in entries {
             count += 1;
             deletes += usize::from(kind == OpKind::Delete);
-            bytes += key.len() + row.len() + ENTRY_OVERHEAD_BYTES;
-            self.table.insert(key, seq, kind, row);
+            bytes += entry.len() + ENTRY_OVERHEAD_BYTES;
+            self.table.insert(entry, seq, kind);
         }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.gauge.fetch_add(bytes, Ordering::Relaxed);

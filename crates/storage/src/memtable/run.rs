@@ -237,6 +237,7 @@ fn each_within(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::EntryBytes;
     use crate::options::MemtableKind;
 
     fn memtable(entries: &[(&str, SeqNo, OpKind)]) -> TreeMemtable {
@@ -247,7 +248,7 @@ mod tests {
 
     fn insert(memtable: &TreeMemtable, entries: &[(&str, SeqNo, OpKind)]) {
         for (key, seq, kind) in entries {
-            memtable.insert(key.as_bytes().into(), *seq, *kind, Box::default());
+            memtable.insert(EntryBytes::copy_of(key.as_bytes(), &[]), *seq, *kind);
         }
     }
 

@@ -6,11 +6,11 @@ use super::*;
 const KINDS: [MemtableKind; 2] = [MemtableKind::SkipList, MemtableKind::BTree];
 
 fn put(memtable: &TreeMemtable, key: &str, seq: SeqNo, row: &str) {
-    memtable.insert(key.as_bytes().into(), seq, OpKind::Put, row.as_bytes().into());
+    memtable.insert(EntryBytes::copy_of(key.as_bytes(), row.as_bytes()), seq, OpKind::Put);
 }
 
 fn delete(memtable: &TreeMemtable, key: &str, seq: SeqNo) {
-    memtable.insert(key.as_bytes().into(), seq, OpKind::Delete, Box::default());
+    memtable.insert(EntryBytes::copy_of(key.as_bytes(), &[]), seq, OpKind::Delete);
 }
 
 fn get(memtable: &TreeMemtable, key: &str, snapshot: SeqNo) -> Option<(SeqNo, OpKind, String)> {
@@ -59,9 +59,17 @@ fn visit_goes_both_ways_through_every_kind_of_range() {
         1 => Bound::Included(key.as_bytes()),
         _ => Bound::Excluded(key.as_bytes()),
     };
-    // Keys of which one begins another, or ends in a zero byte, share their first eight bytes.
-    let keys =
-        ["", "a", "a\0", "a\0\0\0\0\0\0\0", "a\0\0\0\0\0\0\0x", "b", "bb", "longer than eight"];
+    // Keys of which one begins another, or ends in a zero byte, share their first sixteen bytes.
+    let keys = [
+        "",
+        "a",
+        "a\0",
+        "a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        "a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0x",
+        "b",
+        "bb",
+        "longer than sixteen",
+    ];
     for kind in KINDS {
         let memtable = TreeMemtable::new(kind, Arc::default());
         for (index, key) in keys.iter().enumerate() {

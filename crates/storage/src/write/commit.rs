@@ -190,9 +190,10 @@ impl Pipeline {
     pub(crate) fn commit(
         &self,
         trees: &[Arc<TreeState>],
-        batch: WriteBatch,
+        mut batch: WriteBatch,
         durability: Durability,
     ) -> Result<SeqNo> {
+        batch.seal();
         let keys = CommitKeys::of(&batch);
         let placed = RECORD.with_borrow_mut(|record| {
             record.encode(&batch, &[])?;

@@ -6,14 +6,14 @@
 //! a commit pays one push; the table of hashes is filled when the first is taken.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use silt_codec::KeyBuffer;
-use twox_hash::XxHash3_64;
 
 use super::bulk::holds_key;
+use crate::batch::HashIsKey;
 use crate::state::TreeState;
 use crate::version::LiveFile;
 use crate::{Error, ErrorKind, Result, SeqNo, TreeId, WriteBatch};
@@ -29,14 +29,14 @@ impl CommitKeys {
     /// The keys of `batch`, ascending within each tree.
     pub(crate) fn of(batch: &WriteBatch) -> Self {
         let mut keys = Self { trees: Vec::new(), hashes: Vec::with_capacity(batch.len()) };
-        for (tree, key, _, _) in batch.iter() {
+        for (tree, hash, key) in batch.keys() {
             if keys.trees.last().is_none_or(|(last, _)| *last != tree) {
                 keys.trees.push((tree, KeyBuffer::new()));
             }
             if let Some((_, buffer)) = keys.trees.last_mut() {
                 buffer.push(key);
             }
-            keys.hashes.push(hash_of(tree, key));
+            keys.hashes.push(hash);
         }
         keys
     }
@@ -243,10 +243,6 @@ impl CommitIndex {
     }
 }
 
-fn hash_of(tree: TreeId, key: &[u8]) -> u64 {
-    XxHash3_64::oneshot_with_seed(u64::from(tree.0), key)
-}
-
 fn partition_point(keys: &KeyBuffer, below: impl Fn(&[u8]) -> bool) -> usize {
     let (mut low, mut high) = (0, keys.len());
     while low < high {
@@ -254,24 +250,6 @@ fn partition_point(keys: &KeyBuffer, below: impl Fn(&[u8]) -> bool) -> usize {
         if below(keys.get(middle)) { low = middle + 1 } else { high = middle }
     }
     low
-}
-
-/// The keys of the table are hashes already.
-#[derive(Debug, Default)]
-struct HashIsKey(u64);
-
-impl Hasher for HashIsKey {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        debug_assert!(bytes.is_empty(), "only hashes are hashed");
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
 }
 
 #[cfg(test)]
