@@ -311,7 +311,7 @@ impl Chunk {
 
 fn row_text(row: &Event) -> String {
     let Event { agent_id, seq, ts, kind, payload } = row;
-    format!("({agent_id}, {seq}, TIMESTAMP '{}', '{kind}', '{payload}')", timestamp_text(*ts))
+    format!("({agent_id}, {seq}, '{}', '{kind}', '{payload}')", timestamp_text(*ts))
 }
 
 /// `2023-11-14 22:13:20.000000`

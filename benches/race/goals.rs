@@ -1,80 +1,109 @@
-//! What SiltDB is to reach: of each case the bound, absolute or beside a peer.
+//! What SiltDB is to reach: of each case its bounds, absolute, beside a peer or beside itself.
 
 use crate::record::Record;
 
-/// What a case is held against.
+/// What a case is held against. Times say how many times as good, not as much.
 #[derive(Clone, Copy, Debug)]
 pub enum Bound {
     /// At most so many of its unit; for rows a second, at least.
     Value(f64),
-    /// So many times as good as that peer's best way.
+    /// Beside that peer's best way; `any` is the best of them.
     Times(f64, &'static str),
+    /// Beside our own figure of the case of this name.
+    Own(f64, &'static str),
+    /// Beside our own figure before anything was changed.
+    Before(f64),
 }
 
 /// A goal of a case, by one way in or by any (empty).
 struct Goal {
     work: &'static str,
-    /// How the case begins.
+    /// How the case begins, and how it ends.
+    case: (&'static str, &'static str),
+    door: &'static str,
+    bounds: &'static [Bound],
+}
+
+const fn goal(
+    work: &'static str,
     case: &'static str,
     door: &'static str,
-    bound: Bound,
+    bounds: &'static [Bound],
+) -> Goal {
+    Goal { work, case: (case, ""), door, bounds }
 }
 
-const fn goal(work: &'static str, case: &'static str, door: &'static str, bound: Bound) -> Goal {
-    Goal { work, case, door, bound }
-}
-
+/// The first that fits a case says what is wanted of it.
 const GOALS: [Goal; 35] = [
-    goal("W1", "events, size", "", Bound::Times(1.0, "duckdb")),
-    goal("W1", "triples, size", "", Bound::Times(1.0 / 0.6, "duckdb")),
-    goal("W1", "lineitem, size", "", Bound::Times(1.0 / 0.6, "duckdb")),
-    goal("W1", "events", "", Bound::Times(1.5, "duckdb")),
-    goal("W1", "triples", "", Bound::Times(1.5, "duckdb")),
-    goal("W1", "lineitem", "", Bound::Times(1.5, "duckdb")),
-    goal("W2", "1 writer, 1 row", "", Bound::Times(0.9, "limit")),
-    goal("W2", "8 writers", "", Bound::Value(29_700.0)),
-    goal("W3", "upserts", "prepared SQL", Bound::Value(400_000.0)),
-    goal("W3", "upserts", "SQL as text", Bound::Value(400_000.0)),
-    goal("W3", "upserts", "appender", Bound::Value(600_000.0)),
-    goal("W4", "events, miss", "get", Bound::Value(0.6)),
-    goal("W4", "events, key and two columns", "get", Bound::Value(1.5)),
-    goal("W4", "events, all columns", "get", Bound::Value(3.0)),
-    goal("W4", "triples, miss", "get", Bound::Value(0.6)),
-    goal("W4", "triples, all columns", "get", Bound::Value(3.5)),
-    goal("W4", "", "prepared SQL", Bound::Times(1.0, "sqlite")),
-    goal("W4", "", "SQL as text", Bound::Times(1.0 / 1.5, "sqlite")),
-    goal("W5", "", "prepared SQL", Bound::Times(1.0, "sqlite")),
-    goal("W5", "", "scan", Bound::Times(1.0, "redb")),
-    goal("W6", "TPC-H", "", Bound::Times(1.0, "duckdb")),
-    goal("W6", "triples", "", Bound::Times(1.0, "duckdb")),
-    goal("W6", "OPTIMIZE", "", Bound::Value(f64::INFINITY)),
-    goal("W6", "", "", Bound::Times(1.0, "duckdb")),
-    goal("W7", "writer beside", "", Bound::Value(300_000.0)),
-    goal("W7", "reader beside a writer, p50", "", Bound::Value(30.0)),
-    goal("W8", "open", "", Bound::Value(15.0)),
-    goal("W8", "first group-by", "", Bound::Value(30.0)),
-    goal("W8", "group-by after delete", "", Bound::Times(1.0, "duckdb")),
-    goal("W9", "neighbours at two", "", Bound::Times(1.0, "sqlite")),
-    goal("W9", "neighbours at three", "", Bound::Times(1.0, "sqlite")),
-    goal("W9", "reachable", "", Bound::Times(1.0, "sqlite")),
-    goal("W9", "closure", "", Bound::Times(1.0, "duckdb")),
-    goal("W8", "size", "", Bound::Times(1.0, "duckdb")),
-    goal("W2", "1 writer, 1000 rows", "", Bound::Value(1_200_000.0)),
+    goal("W1", "events, size", "", &[Bound::Times(1.0, "duckdb")]),
+    goal("W1", "triples, size", "", &[Bound::Times(1.0 / 0.6, "duckdb")]),
+    goal("W1", "lineitem, size", "", &[Bound::Times(1.0 / 0.6, "duckdb")]),
+    goal("W1", "", "", &[Bound::Times(1.5, "duckdb")]),
+    goal("W2", "1 writer, 1 row", "", &[Bound::Times(0.9, "limit")]),
+    // 1.5 times what RocksDB reaches in its own bench.
+    goal(
+        "W2",
+        "8 writers",
+        "",
+        &[Bound::Own(4.0, "1 writer, 1 row a transaction"), Bound::Value(29_700.0)],
+    ),
+    // 0.7 times RocksDB's 1.7 M.
+    goal("W2", "1 writer, 1000 rows", "", &[Bound::Value(1_190_000.0)]),
+    goal("W3", "upserts", "appender", &[Bound::Value(600_000.0)]),
+    goal("W3", "upserts", "", &[Bound::Value(400_000.0)]),
+    goal("W4", "events, miss", "get", &[Bound::Value(0.6)]),
+    goal("W4", "events, key and two", "get", &[Bound::Value(1.5), Bound::Times(1.0, "redb")]),
+    goal("W4", "events, all", "get", &[Bound::Value(3.0), Bound::Times(1.0, "redb")]),
+    goal("W4", "triples, miss", "get", &[Bound::Value(0.6)]),
+    goal("W4", "triples, all", "get", &[Bound::Value(3.5)]),
+    goal("W4", "", "prepared SQL", &[Bound::Times(1.0, "sqlite")]),
+    goal("W4", "", "SQL as text", &[Bound::Times(1.0 / 1.5, "sqlite")]),
+    goal("W5", "", "prepared SQL", &[Bound::Times(1.0, "sqlite")]),
+    goal("W5", "", "scan", &[Bound::Times(1.0, "redb")]),
+    goal("W6", "OPTIMIZE", "", &[]),
+    Goal {
+        work: "W6",
+        case: ("", "after OPTIMIZE"),
+        door: "",
+        bounds: &[Bound::Before(1.0 / 1.2)],
+    },
+    goal("W6", "", "", &[Bound::Times(1.0, "duckdb")]),
+    goal("W7", "writer alone", "", &[]),
+    goal("W7", "writer beside", "", &[Bound::Value(300_000.0), Bound::Own(0.75, "writer alone")]),
+    goal("W7", "reader alone", "", &[]),
+    goal(
+        "W7",
+        "reader beside a writer, p50",
+        "",
+        &[Bound::Value(30.0), Bound::Own(0.75, "reader alone, p50")],
+    ),
+    goal("W8", "open", "", &[Bound::Value(15.0)]),
+    goal("W8", "first group-by", "", &[Bound::Value(30.0)]),
+    goal("W8", "group-by after delete", "", &[Bound::Times(1.0, "duckdb")]),
+    goal("W8", "size before", "", &[]),
+    goal(
+        "W8",
+        "size a while after",
+        "",
+        &[Bound::Own(1.0, "size before delete"), Bound::Times(1.0, "duckdb")],
+    ),
+    goal("W8", "delete", "", &[]),
+    goal("W9", "neighbours", "", &[Bound::Times(1.0, "any")]),
+    goal("W9", "reachable", "", &[Bound::Times(1.0, "any")]),
+    goal("W9", "closure", "", &[Bound::Times(1.0, "any")]),
+    goal("W7", "reader beside a writer, p99", "", &[]),
 ];
 
-/// The goal of a record of ours.
-pub fn of(record: &Record) -> Option<Bound> {
+/// The goals of a record of ours.
+pub fn of(record: &Record) -> &'static [Bound] {
     if record.case.starts_with("peak memory") {
-        return None;
+        return &[];
     }
     let fits = |goal: &&Goal| {
         goal.work == record.work
-            && record.case.starts_with(goal.case)
+            && record.case.starts_with(goal.case.0)
+            && record.case.ends_with(goal.case.1)
             && (goal.door.is_empty() || goal.door == record.door)
     };
-    let goal = GOALS.iter().find(fits)?;
-    match goal.bound {
-        Bound::Value(value) if value.is_infinite() => None,
-        bound => Some(bound),
-    }
+    GOALS.iter().find(fits).map_or(&[], |goal| goal.bounds)
 }

@@ -148,6 +148,6 @@ mod tests {
         let path = folder.path().join("chart.svg");
         draw(&path, &runs).expect("a chart");
         let svg = std::fs::read_to_string(path).expect("a file");
-        assert!(svg.contains("nanoseconds a row") && svg.contains(">silt<"), "{svg}");
+        assert!(svg.contains("nanoseconds a row") && svg.contains("\nsilt\n"), "{svg}");
     }
 }

@@ -192,6 +192,8 @@ pub fn child(arguments: &Arguments, folder: &Path) -> Result<bool> {
 
 fn say(line: &Value) {
     let mut out = std::io::stdout().lock();
-    // The parent that is gone hears nothing.
-    drop(writeln!(out, "{line}").and_then(|()| out.flush()));
+    if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
+        // The parent is gone, and with it whoever wanted to know.
+        std::process::exit(1);
+    }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::goals::{self, Bound};
+use crate::limits;
 use crate::record::{Record, Unit};
 use crate::steps::{Request, WORKS};
 
@@ -200,31 +201,51 @@ impl Report {
         if cells.is_empty() { "-".to_owned() } else { cells.join("; ") }
     }
 
+    /// What is wanted of a case of ours, and how far it is reached.
     fn goal(&self, record: &Record) -> String {
-        match goals::of(record) {
-            None => String::new(),
-            Some(Bound::Value(bound)) => {
-                let sign = if record.unit.more_is_better() { ">=" } else { "<=" };
-                verdict(&format!("{sign} {}", number(bound)), times_better(record, bound))
-            }
-            Some(Bound::Times(times, peer)) => {
-                let same = |other: &&Record| {
-                    other.peer == peer && other.work == record.work && other.case == record.case
-                };
-                let best = self.records().chain(&self.limits).filter(same).map(|other| other.value);
-                let best = if record.unit.more_is_better() {
-                    best.reduce(f64::max)
-                } else {
-                    best.reduce(f64::min)
-                };
-                match best {
-                    None => format!("{times:.2} x {peer}"),
-                    Some(best) => {
-                        verdict(&format!("{times:.2} x {peer}"), times_better(record, best) / times)
-                    }
-                }
-            }
+        if record.peer != "silt" {
+            return String::new();
         }
+        let bounds = goals::of(record).iter().map(|bound| self.bound(record, *bound));
+        bounds.collect::<Vec<_>>().join("; ")
+    }
+
+    fn bound(&self, record: &Record, bound: Bound) -> String {
+        let (text, wanted) = match bound {
+            Bound::Value(value) => {
+                let sign = if record.unit.more_is_better() { ">=" } else { "<=" };
+                (format!("{sign} {}", number(value)), Some((1.0, value)))
+            }
+            Bound::Times(times, peer) => {
+                let best = self.best(record, &record.case, |other| match peer {
+                    "any" => other.peer != record.peer && other.peer != limits::PEER,
+                    peer => other.peer == peer,
+                });
+                (format!("{times:.2} x {peer}"), best.map(|best| (times, best)))
+            }
+            Bound::Own(times, case) => {
+                let own = |other: &Record| other.peer == record.peer && other.door == record.door;
+                let best = self.best(record, case, own);
+                (format!("{times:.2} x {case}"), best.map(|best| (times, best)))
+            }
+            Bound::Before(times) => {
+                let case = record.case.split(", after").next().unwrap_or_default();
+                let best = self.best(record, case, |other| other.peer == record.peer);
+                (format!("{times:.2} x before"), best.map(|best| (times, best)))
+            }
+        };
+        match wanted {
+            Some((times, value)) => verdict(&text, times_better(record, value) / times),
+            None => text,
+        }
+    }
+
+    /// The best figure of `case` among records that `among` takes.
+    fn best(&self, like: &Record, case: &str, among: impl Fn(&Record) -> bool) -> Option<f64> {
+        let all = self.records().chain(&self.limits);
+        let same = all.filter(|other| other.work == like.work && other.case == case);
+        let values = same.filter(|other| among(other)).map(|other| other.value);
+        if like.unit.more_is_better() { values.reduce(f64::max) } else { values.reduce(f64::min) }
     }
 
     fn total_of_tpch(&self, ours: &str, others: &[&str]) -> Option<Vec<String>> {
