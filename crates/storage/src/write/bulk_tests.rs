@@ -7,7 +7,7 @@ use arrow_array::{Int64Array, StringViewArray};
 use super::*;
 use crate::engine::tests::{commit, dir, env, env_on, get, open, options, put, schema};
 use crate::vfs::{CrashMode, Random, SeededRandom, StrictVfs};
-use crate::{Engine, Options, TreeId};
+use crate::{Engine, KeyRange, Options, ScanOrder, ScanRequest, TreeId};
 
 fn columns(rows: impl IntoIterator<Item = (i64, String)>) -> Vec<ArrayRef> {
     let (keys, texts): (Vec<i64>, Vec<String>) = rows.into_iter().unzip();
@@ -67,6 +67,34 @@ fn rows_of_any_order_become_sorted_files_of_the_last_level() {
         let engine = Engine::open(env, &dir(), options).unwrap();
         assert_eq!(get(&engine, tree, 777), Some(format!("text {}", 777 * 7919)));
         assert_eq!(files_of(&engine, tree), files);
+    }
+}
+
+#[test]
+fn load_on_many_threads_equals_one_on_a_single_thread() {
+    for duplicates in [OnDuplicate::Replace, OnDuplicate::Keep] {
+        let loaded = [false, true].map(|background| {
+            let options = Options { background, memory_bytes: 512 << 20, ..Options::default() };
+            let engine = Engine::open(env(), &dir(), options).unwrap();
+            let tree = engine.create_tree(schema()).unwrap();
+            let existing = columns((0..500).map(|key| (key * 300, format!("there {key}"))));
+            load(&engine, tree, OnDuplicate::Error, [existing]).unwrap();
+            let keys = shuffled(150_000, 3);
+            let batches = keys.chunks(9_000).map(|keys| {
+                columns(keys.iter().map(|key| (*key % 140_000, format!("text {key}"))))
+            });
+            let outcome = load(&engine, tree, duplicates, batches).unwrap();
+            let request = ScanRequest {
+                order: ScanOrder::Forward,
+                ..ScanRequest::new(KeyRange::all(), vec![0, 1])
+            };
+            let scan = engine.tree(tree).unwrap().scan(&request, &engine.snapshot()).unwrap();
+            let batches: Vec<_> = scan.map(Result::unwrap).collect();
+            let whole = arrow_select::concat::concat_batches(&batches[0].schema(), &batches);
+            (outcome, whole.unwrap())
+        });
+        assert!(loaded[0].1.num_rows() >= 140_000);
+        assert_eq!(loaded[0], loaded[1]);
     }
 }
 

@@ -15,6 +15,7 @@ use silt_codec::{KeyBuffer, Schemas};
 
 use super::bulk::OnDuplicate;
 use super::flush::remove_file;
+use crate::batch::prefix_of;
 use crate::read::merge::{Merge, MergeRule};
 use crate::read::source::{FileSource, Groups, SourceContext};
 use crate::read::{KeyRange, ReadCounters, multi_get};
@@ -48,6 +49,25 @@ struct Chunk {
     columns: Vec<ArrayRef>,
 }
 
+/// A part of a run.
+#[derive(Default)]
+struct Written {
+    files: Vec<FileMeta>,
+    /// Rows left out because their keys are there already.
+    existing: u64,
+}
+
+/// More threads than this would hold more row groups in memory than they are worth.
+const THREADS_MAX: usize = 8;
+
+/// Fewer places than this are sorted by one thread.
+const SORTED_TOGETHER_MIN: usize = 1 << 16;
+
+/// What a thread that panicked leaves: the panic goes on here.
+fn panicked<T>(panic: Box<dyn std::any::Any + Send>) -> T {
+    std::panic::resume_unwind(panic)
+}
+
 /// Merging fewer runs at once would read everything too often, whatever the memory.
 const FAN_IN_MIN: usize = 4;
 
@@ -61,7 +81,8 @@ fn merge_cache_bytes(context: &Context) -> u64 {
 /// Where a row stands among the chunks, with the beginning of its key.
 #[derive(Clone, Copy)]
 struct Place {
-    prefix: u64,
+    /// Two words, which need less alignment than one of sixteen bytes.
+    prefix: [u64; 2],
     chunk: u32,
     row: u32,
 }
@@ -159,22 +180,69 @@ impl Runs {
         if chunks.is_empty() {
             return Ok(());
         }
-        let places = self.unique(&chunks, sorted(&chunks))?;
+        let parts = self.parts();
+        let places = self.unique(&chunks, sorted(&chunks, parts))?;
+        let groups = places.len().div_ceil(self.context.options.group_rows.max(1));
+        let part_rows = groups.div_ceil(parts).max(1) * self.context.options.group_rows.max(1);
+        let mut run = Written::default();
+        if places.len() <= part_rows {
+            run = self.write_sorted(&chunks, &places, versions)?;
+        } else {
+            let this = &*self;
+            let chunks = &chunks;
+            let written: Vec<Result<Written>> = std::thread::scope(|scope| {
+                let write = |part| scope.spawn(move || this.write_sorted(chunks, part, versions));
+                let threads: Vec<_> = places.chunks(part_rows).map(write).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+            });
+            let mut failed = None;
+            for part in written {
+                match part {
+                    Ok(part) => {
+                        run.files.extend(part.files);
+                        run.existing += part.existing;
+                    }
+                    Err(error) => failed = failed.or(Some(error)),
+                }
+            }
+            if let Some(error) = failed {
+                run.files.iter().for_each(|meta| remove_file(&self.context, meta.id));
+                return Err(error);
+            }
+        }
+        self.kept += run.existing;
+        if !run.files.is_empty() {
+            self.runs.push(run.files);
+        }
+        Ok(())
+    }
+
+    /// How many threads sort and write at once: one where the engine has none of its own, so that
+    /// every step of a test is known.
+    fn parts(&self) -> usize {
+        if !self.context.options.background {
+            return 1;
+        }
+        std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX)
+    }
+
+    /// Writes rows in the order of `places` as files.
+    fn write_sorted(
+        &self,
+        chunks: &[Chunk],
+        places: &[Place],
+        versions: &VersionSet,
+    ) -> Result<Written> {
         let mut files = Files::new(&self.context, &self.schemas, versions);
         let mut existing = 0;
         for all in places.chunks(self.context.options.group_rows.max(1)) {
-            let places = self.new_keys(&chunks, all)?;
-            existing += all.len() - places.len();
+            let places = self.new_keys(chunks, all)?;
+            existing += (all.len() - places.len()) as u64;
             if !places.is_empty() {
-                files.append(&gather(&chunks, &places)?)?;
+                files.append(&gather(chunks, &places)?)?;
             }
         }
-        let run = files.finish()?;
-        self.kept += existing as u64;
-        if !run.is_empty() {
-            self.runs.push(run);
-        }
-        Ok(())
+        Ok(Written { files: files.finish()?, existing })
     }
 
     /// One place a key: the first or the last that came.
@@ -418,12 +486,13 @@ fn has_rows_between(tree: &TreeState, (first, last): (&[u8], &[u8])) -> bool {
     in_files || view.memtables.iter().any(|table| table.overlaps((Included(first), Included(last))))
 }
 
-/// The places of all rows, by key; of equal keys in the order in which they came.
-fn sorted(chunks: &[Chunk]) -> Vec<Place> {
+/// The places of all rows, by key; of equal keys in the order in which they came. At most `parts`
+/// threads sort.
+fn sorted(chunks: &[Chunk], parts: usize) -> Vec<Place> {
     let mut places = Vec::with_capacity(chunks.iter().map(|chunk| chunk.keys.len()).sum());
     for (chunk, of) in (0..).zip(chunks) {
         places.extend((0..).zip(of.keys.iter()).map(|(row, key)| Place {
-            prefix: prefix_of(key),
+            prefix: words(prefix_of(key)),
             chunk,
             row,
         }));
@@ -433,17 +502,33 @@ fn sorted(chunks: &[Chunk]) -> Vec<Place> {
         let by_key = by_key.then_with(|| key_of(chunks, a).cmp(key_of(chunks, b)));
         by_key.then((a.chunk, a.row).cmp(&(b.chunk, b.row)))
     };
-    if !places.is_sorted_by(|a, b| compare(a, b).is_le()) {
-        places.sort_unstable_by(compare);
+    if places.is_sorted_by(|a, b| compare(a, b).is_le()) {
+        return places;
     }
+    sort_in_parts(&mut places, parts, &compare);
     places
 }
 
-fn prefix_of(key: &[u8]) -> u64 {
-    let mut prefix = [0; 8];
-    let len = key.len().min(8);
-    prefix[..len].copy_from_slice(&key[..len]);
-    u64::from_be_bytes(prefix)
+/// Sorts around a middle, and each side on a thread of its own.
+fn sort_in_parts<F>(places: &mut [Place], parts: usize, compare: &F)
+where
+    F: Fn(&Place, &Place) -> Ordering + Sync,
+{
+    if parts < 2 || places.len() < SORTED_TOGETHER_MIN {
+        places.sort_unstable_by(compare);
+        return;
+    }
+    let middle = places.len() / 2;
+    let (below, _, above) = places.select_nth_unstable_by(middle, compare);
+    std::thread::scope(|scope| {
+        scope.spawn(|| sort_in_parts(below, parts / 2, compare));
+        sort_in_parts(above, parts - parts / 2, compare);
+    });
+}
+
+fn words(prefix: u128) -> [u64; 2] {
+    let [high, low] = [prefix >> 64, prefix & u128::from(u64::MAX)];
+    [high, low].map(|half| u64::try_from(half).unwrap_or(u64::MAX))
 }
 
 fn key_of<'c>(chunks: &'c [Chunk], place: &Place) -> &'c [u8] {
