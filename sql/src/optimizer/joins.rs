@@ -4,7 +4,7 @@
 //! a tree of inner joins apart into its inputs and conditions and puts it together anew: over all
 //! bushy trees for up to [`EXHAUSTIVE_MAX`] inputs, else two by two, the smallest result first.
 //! Estimates come from row counts and from the least and greatest values that tables know; two
-//! inputs that no condition connects are joined last.
+//! inputs that no condition connects are joined only where nothing else is left.
 
 mod estimate;
 
@@ -14,7 +14,7 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, NullEquality, Result};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    Expr, Filter, Join, JoinConstraint, JoinType, LogicalPlan, Projection,
+    BinaryExpr, Expr, Filter, Join, JoinConstraint, JoinType, LogicalPlan, Operator, Projection,
 };
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
@@ -203,6 +203,16 @@ impl Parts {
     fn join(mut self) -> Result<LogicalPlan> {
         let inputs: Vec<Input> = self.inputs.iter().map(Input::new).collect();
         let (mut edges, mut filters) = (Vec::new(), Vec::new());
+        // Whatever moved an equality into a join's filter, it connects inputs as keys do.
+        let conditions = std::mem::take(&mut self.filters);
+        for condition in conditions {
+            match condition {
+                Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
+                    self.keys.push((*left, *right));
+                }
+                other => filters.push(other),
+            }
+        }
         for (left, right) in std::mem::take(&mut self.keys) {
             match (self.set_of(&left), self.set_of(&right)) {
                 (Some(a), Some(b)) if a != 0 && b != 0 && a & b == 0 => {
@@ -212,12 +222,13 @@ impl Parts {
                 _ => filters.push(left.eq(right)),
             }
         }
-        filters.append(&mut self.filters);
         let rows: Vec<f64> = inputs.iter().map(|input| input.rows).collect();
         let all: Set = (1 << self.inputs.len()) - 1;
         let search = Search { edges: &edges, inputs: &inputs };
         let tree = match self.inputs.len() {
-            0..=EXHAUSTIVE_MAX => search.exhaustive(&rows, all),
+            0..=EXHAUSTIVE_MAX => search
+                .exhaustive(&rows, all, false)
+                .unwrap_or_else(|| search.exhaustive(&rows, all, true).unwrap_or_default()),
             _ => search.greedy(&rows),
         };
         let filters: Vec<(Set, Expr)> = filters
@@ -288,8 +299,9 @@ impl Search<'_> {
         (Best { rows, cost, sides: (left.0, right.0) }, connected)
     }
 
-    /// The cheapest of all trees in which connected sets are joined; those that are not, last.
-    fn exhaustive(&self, rows: &[f64], all: Set) -> Tree {
+    /// The cheapest of all trees in which only connected sets are joined, or any if `crossed`;
+    /// none if there is no such tree.
+    fn exhaustive(&self, rows: &[f64], all: Set, crossed: bool) -> Option<Tree> {
         let size = usize::try_from(all).unwrap_or(0) + 1;
         let mut best: Vec<Option<Best>> = vec![None; size];
         for (input, &rows) in rows.iter().enumerate() {
@@ -316,8 +328,9 @@ impl Search<'_> {
                 }
                 left = (left - 1) & set;
             }
-            best[set] = cheapest_connected.or(cheapest);
+            best[set] = cheapest_connected.or(cheapest.filter(|_| crossed));
         }
+        best[size - 1]?;
         let mut tree = Tree::new();
         let mut open = vec![all];
         while let Some(set) = open.pop() {
@@ -328,7 +341,7 @@ impl Search<'_> {
                 open.extend([found.sides.0, found.sides.1]);
             }
         }
-        tree
+        Some(tree)
     }
 
     /// Two by two, the pair with the smallest result first.

@@ -222,3 +222,25 @@ fn explain_analyze_shows_rows_hidden_and_whether_their_bitmap_was_there() {
     let second = db.rows(sql);
     assert!(second.contains("rows_hidden=500") && second.contains("shadows_built=0"), "{second}");
 }
+
+#[test]
+fn joins_are_never_put_in_an_order_in_which_no_condition_connects_two_inputs() {
+    let mut db = db(ScanOptions::default());
+    db.try_run(TABLES).unwrap();
+    let mut dice = Dice(5);
+    for _ in 0..20 {
+        db.try_run(&change(&mut dice)).unwrap();
+    }
+    db.run("INSERT INTO k VALUES (1, 'one'), (2, 'two'), (3, 'three')");
+    let queries = [
+        "SELECT sum(t.n) FROM t, k WHERE k.id = t.a AND k.name = 'one'
+         AND t.n < (SELECT 0.2 * avg(u.n) FROM t u WHERE u.a = k.id)",
+        "SELECT x.name FROM t, k x, k y WHERE t.a = x.id AND t.b = y.id AND y.name = 'two'",
+        "SELECT t.n FROM t, k x, k y WHERE t.a = x.id AND x.id = y.id
+         AND t.a IN (SELECT id FROM k WHERE name LIKE 't%')",
+    ];
+    for sql in queries {
+        let plan = db.rows(&format!("EXPLAIN {sql}"));
+        assert!(!plan.contains("NestedLoopJoin") && !plan.contains("CrossJoin"), "{sql}: {plan}");
+    }
+}
