@@ -190,9 +190,8 @@ fn all_queries_answer_as_plain_datafusion_does() {
         let sql = query(number);
         let rows = db.query_arrow(&sql, params![]).unwrap();
         let schema = Arc::clone(rows.schema());
-        let batches: Vec<RecordBatch> = rows
-            .collect::<Result<_, _>>()
-            .unwrap_or_else(|error| panic!("Q{number}: {error}"));
+        let batches: Vec<RecordBatch> =
+            rows.collect::<Result<_, _>>().unwrap_or_else(|error| panic!("Q{number}: {error}"));
         let ours = cells(&schema, &batches);
         let wanted = runtime.block_on(async {
             let frame = memory.sql(&sql).await.unwrap();

@@ -10,7 +10,7 @@ mod estimate;
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{Column, NullEquality, Result};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
@@ -30,6 +30,9 @@ const INPUTS_MAX: usize = 32;
 /// those it chooses from.
 const NARROWS: f64 = 0.5;
 
+/// Columns of which nothing is known are taken to have one value for so many rows.
+const UNKNOWN_DISTINCT: f64 = 0.05;
+
 /// A row of the side that is built into a hash table costs as much as this many that probe it.
 const BUILD_COST: f64 = 3.0;
 
@@ -48,6 +51,37 @@ impl OptimizerRule for JoinOrder {
         _: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
         reorder_below(plan)
+    }
+}
+
+/// DataFusion's rule that makes joins of cross joins, where there is one: it puts inner joins in
+/// the order of its own first find, and would undo ours in the optimizer's next pass.
+#[derive(Debug)]
+pub(crate) struct CrossedOnly(pub(crate) Arc<dyn OptimizerRule + Send + Sync>);
+
+impl OptimizerRule for CrossedOnly {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        let is_crossed = |node: &LogicalPlan| match node {
+            LogicalPlan::Join(join) => join.join_type == JoinType::Inner && join.on.is_empty(),
+            _ => false,
+        };
+        let mut any = false;
+        plan.apply_with_subqueries(|node| {
+            any |= is_crossed(node);
+            Ok(if any { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })?;
+        match any {
+            true => self.0.rewrite(plan, config),
+            false => Ok(Transformed::no(plan)),
+        }
     }
 }
 
@@ -253,13 +287,16 @@ fn distinct(inputs: &[Input], left: (Set, &Expr), right: (Set, &Expr)) -> f64 {
             Expr::Column(column) if set.count_ones() == 1 => Some(column),
             _ => None,
         };
-        column.and_then(|column| input.distinct(column)).unwrap_or((input.base_rows, false))
+        (column.and_then(|column| input.distinct(column)), input.base_rows)
     };
     match (of(left), of(right)) {
         // What refers to a key has no values beside the key's.
-        ((key, true), (other, true)) => key.max(other),
-        ((key, true), _) | (_, (key, true)) => key,
-        ((a, _), (b, _)) => a.max(b),
+        ((Some((key, true)), _), (Some((other, true)), _)) => key.max(other),
+        ((Some((key, true)), _), _) | (_, (Some((key, true)), _)) => key,
+        ((Some((a, _)), _), (Some((b, _)), _)) => a.max(b),
+        ((Some((known, _)), _), _) | (_, (Some((known, _)), _)) => known,
+        // Rather too few than too many: what is joined then looks large, and waits.
+        ((None, a), (None, b)) => a.max(b) * UNKNOWN_DISTINCT,
     }
     .max(1.0)
 }

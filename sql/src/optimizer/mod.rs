@@ -31,7 +31,7 @@ use crate::provider::scan::SiltScan;
 
 pub(crate) use absorb::AbsorbFilters;
 pub(crate) use aggregate::EncodedAggregates;
-pub(crate) use joins::JoinOrder;
+pub(crate) use joins::{CrossedOnly, JoinOrder};
 
 /// DataFusion's logical rules, and among them our own: joins are ordered once filters stand where
 /// they belong.
@@ -40,6 +40,9 @@ pub(crate) fn logical_rules(options: &ScanOptions) -> Vec<Arc<dyn OptimizerRule 
     let after = rules.iter().position(|rule| rule.name() == "push_down_filter");
     if let (true, Some(after)) = (options.joins, after) {
         rules.insert(after + 1, Arc::new(JoinOrder));
+        for rule in rules.iter_mut().filter(|rule| rule.name() == "eliminate_cross_join") {
+            *rule = Arc::new(CrossedOnly(Arc::clone(rule)));
+        }
     }
     rules
 }
