@@ -448,7 +448,7 @@ mod tests {
     #[test]
     fn rows_have_the_key_of_their_group() {
         let narrow = array(Int64Array::from_iter_values((0..200).map(|row| row % 7 - 3)));
-        let wide = (0..200).map(|row| (row % 5 != 0).then_some(row % 90 * i64::MAX / 91));
+        let wide = (0..200).map(|row| (row % 5 != 0).then_some(row % 90 * (i64::MAX / 91)));
         let wide = array(Int64Array::from_iter(wide));
         let words = (0..200).map(|row| (row % 4 != 1).then(|| format!("word {}", row % 11)));
         let words = array(StringViewArray::from_iter(words));

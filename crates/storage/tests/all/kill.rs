@@ -98,15 +98,21 @@ fn kill_nine_loses_no_acknowledged_commit() {
             .spawn()
             .unwrap();
         let stdout = child.stdout.take().unwrap();
+        let (sender, first) = std::sync::mpsc::channel();
         let reader = std::thread::spawn(move || {
             let numbers = BufReader::new(stdout).lines().map_while(Result::ok);
             numbers
                 .filter_map(|line| {
                     line.rsplit_once("acknowledged ").and_then(|(_, n)| n.parse::<u64>().ok())
                 })
+                .inspect(|_| drop(sender.send(())))
                 .max()
         });
-        std::thread::sleep(Duration::from_millis(20 + Dice::new(cycle).below(60)));
+        // Mostly while it writes, however slow the machine is; now and then while it opens.
+        if cycle % 4 != 0 {
+            first.recv_timeout(Duration::from_secs(60)).expect("the child commits");
+        }
+        std::thread::sleep(Duration::from_millis(Dice::new(cycle).below(60)));
         child.kill().unwrap();
         child.wait().unwrap();
         acknowledged = reader.join().unwrap().unwrap_or(acknowledged).max(acknowledged);
@@ -133,5 +139,5 @@ fn kill_nine_loses_no_acknowledged_commit() {
         engine.close().unwrap();
         drop(engine);
     }
-    assert!(acknowledged > cycles, "only {acknowledged} commits in {cycles} cycles");
+    assert!(acknowledged >= cycles / 2, "only {acknowledged} commits in {cycles} cycles");
 }
