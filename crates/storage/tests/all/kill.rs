@@ -105,7 +105,9 @@ fn kill_nine_loses_no_acknowledged_commit() {
                 .filter_map(|line| {
                     line.rsplit_once("acknowledged ").and_then(|(_, n)| n.parse::<u64>().ok())
                 })
-                .inspect(|_| drop(sender.send(())))
+                .inspect(|_| {
+                    let _ = sender.send(());
+                })
                 .max()
         });
         // Mostly while it writes, however slow the machine is; now and then while it opens.
