@@ -14,7 +14,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use silt_catalog::Catalog;
 use silt_storage::Engine;
-use silt_storage::vfs::{Env, OsClock, OsRandom, StrictVfs, Vfs};
+use silt_storage::vfs::{Env, OsClock, OsRandom, StrictVfs};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -29,10 +29,8 @@ use crate::{Error, ErrorKind, Result, SqlOptions};
 const WORKER_STACK_BYTES: usize = 16 << 20;
 /// Batches that a statement computes ahead of its reader.
 const BATCHES_AHEAD: usize = 4;
-/// The folder of spilled rows, within the database's.
+/// The folder of spilled rows, within the database's; opening empties it.
 const SPILL_FOLDER: &str = "tmp";
-/// How DataFusion begins the names of its folders there.
-const SPILL_PREFIX: &str = "datafusion-";
 /// Consumers named when memory runs out.
 const CONSUMERS_NAMED: usize = 3;
 
@@ -60,14 +58,10 @@ impl Shared {
         storage: silt_storage::Options,
         options: SqlOptions,
     ) -> Result<Arc<Self>> {
-        let vfs = Arc::clone(&env.vfs);
         let engine = Engine::open(env, dir, storage)?;
         let spill = dir.join(SPILL_FOLDER);
         // A folder that the operating system knows; a vfs of the tests' has none.
         let spill = spill.is_dir().then_some(spill);
-        if let Some(spill) = &spill {
-            remove_left_over(&*vfs, spill);
-        }
         Self::over(engine, spill, options)
     }
 
@@ -272,19 +266,4 @@ fn memory(spill: Option<PathBuf>, options: &SqlOptions) -> Result<Arc<RuntimeEnv
         .with_memory_pool(Arc::new(pool))
         .with_disk_manager_builder(disk)
         .build_arc()?)
-}
-
-/// Removes what statements spilled before a crash. It holds no rows of any table, so that what
-/// cannot be removed now is left for the next time.
-fn remove_left_over(vfs: &dyn Vfs, spill: &Path) {
-    for folder in vfs.list(spill).unwrap_or_default() {
-        if !folder.to_string_lossy().starts_with(SPILL_PREFIX) {
-            continue;
-        }
-        let folder = spill.join(folder);
-        for file in vfs.list(&folder).unwrap_or_default() {
-            drop(vfs.remove_file(&folder.join(file)));
-        }
-        drop(vfs.remove_dir(&folder));
-    }
 }

@@ -423,7 +423,17 @@ fn sweep_strangers(core: &Core, end: Option<&ReplayEnd>) -> Result<()> {
             strangers.push(sst.join(name));
         }
     }
-    strangers.extend(list(&tmp)?.into_iter().map(|name| tmp.join(name)));
+    for path in list(&tmp)?.into_iter().map(|name| tmp.join(name)) {
+        match vfs.list(&path) {
+            // What a statement spilled that was never ended: no row of any tree, so that what
+            // cannot be removed now is left for the next time.
+            Ok(spilled) => {
+                spilled.into_iter().for_each(|name| drop(vfs.remove_file(&path.join(name))));
+                drop(vfs.remove_dir(&path));
+            }
+            Err(_) => strangers.push(path),
+        }
+    }
     let manifest = core.versions.manifest_number();
     for number in manifests(&context.env, &context.dir).unwrap_or_default() {
         if number != manifest {

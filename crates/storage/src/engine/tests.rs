@@ -554,3 +554,19 @@ fn closing_leaves_little_to_replay() {
     assert!(get(&engine, tree, 29_999).is_some());
     assert_eq!(commit(&engine, tree, 1, "next"), 301);
 }
+
+#[test]
+fn what_a_killed_statement_spilled_does_not_keep_a_database_from_opening() {
+    let vfs = StrictVfs::new();
+    let env = env_on(&vfs);
+    let engine = open(&env);
+    let tree = engine.create_tree(schema()).unwrap();
+    commit(&engine, tree, 1, "row");
+    drop(engine);
+    let spilled = dir().join("tmp").join("datafusion-1");
+    vfs.create_dir(&spilled).unwrap();
+    vfs.open(&spilled.join("rows"), OpenMode::CreateNew).unwrap();
+    let engine = open(&env);
+    assert!(get(&engine, tree, 1).is_some());
+    assert!(!vfs.exists(&spilled).unwrap());
+}
