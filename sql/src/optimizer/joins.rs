@@ -4,7 +4,8 @@
 //! a tree of inner joins apart into its inputs and conditions and puts it together anew: over all
 //! bushy trees for up to [`EXHAUSTIVE_MAX`] inputs, else two by two, the smallest result first.
 //! Estimates come from row counts and from the least and greatest values that tables know; two
-//! inputs that no condition connects are joined only where nothing else is left.
+//! inputs that no condition connects are joined only where nothing else is left. Where nothing is
+//! known of an equality's values, the order of the text stands.
 
 mod estimate;
 
@@ -103,6 +104,9 @@ fn reorder_below(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         }
         _ => return plan.map_children(reorder_below),
     };
+    if !parts.are_known() {
+        return plan.map_children(reorder_below);
+    }
     let mut any = false;
     for input in &mut parts.inputs {
         let below = reorder_below(std::mem::take(input))?;
@@ -222,6 +226,20 @@ impl Parts {
         )?;
         *input = LogicalPlan::Join(narrowed);
         Ok(true)
+    }
+
+    /// Whether something is known of the values on one side of each equality. Where nothing is, as
+    /// with texts, any order is a guess, and the text's own the better one.
+    fn are_known(&self) -> bool {
+        let inputs: Vec<Input> = self.inputs.iter().map(Input::new).collect();
+        let is_known = |expr: &Expr| match (expr, self.set_of(expr)) {
+            (Expr::Column(column), Some(set)) if set.count_ones() == 1 => {
+                let input = usize::try_from(set.trailing_zeros()).unwrap_or(0);
+                inputs[input].distinct(column).is_some()
+            }
+            _ => false,
+        };
+        self.keys.iter().all(|(left, right)| is_known(left) || is_known(right))
     }
 
     /// The inputs that an expression names.

@@ -244,3 +244,19 @@ fn joins_are_never_put_in_an_order_in_which_no_condition_connects_two_inputs() {
         assert!(!plan.contains("NestedLoopJoin") && !plan.contains("CrossJoin"), "{sql}: {plan}");
     }
 }
+
+#[test]
+fn walk_of_three_hops_is_joined_as_it_is_written() {
+    let explain = |joins| {
+        let mut db = db(ScanOptions { joins, ..ScanOptions::default() });
+        db.try_run("CREATE TABLE edges (a TEXT, b TEXT, PRIMARY KEY (a, b))").unwrap();
+        let edges: Vec<String> =
+            (0..900).map(|n| format!("('n{}', 'n{}')", n / 3, n % 300)).collect();
+        db.run(&format!("INSERT INTO edges VALUES {}", edges.join(", ")));
+        db.rows(
+            "EXPLAIN SELECT count(DISTINCT z.b) FROM edges x JOIN edges y ON y.a = x.b
+             JOIN edges z ON z.a = y.b WHERE x.a = 'n7'",
+        )
+    };
+    assert_eq!(explain(true), explain(false));
+}
