@@ -1,53 +1,23 @@
-//! [`AbsorbFilters`]: what a scan evaluates exactly is not evaluated again above it.
+//! Filters above scans: what a scan evaluates exactly is not evaluated again above it.
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{conjunction, split_conjunction};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 use silt_storage::Predicate;
 
-use super::scan_of;
+use super::{Replacement, scan_of};
 use crate::provider::absorb::exact_predicate;
 use crate::provider::scan::SiltScan;
 
-/// See the module.
-#[derive(Debug)]
-pub(crate) struct AbsorbFilters;
-
-impl PhysicalOptimizerRule for AbsorbFilters {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|plan| {
-            Ok(match plan.downcast_ref::<FilterExec>().map(absorb).transpose()?.flatten() {
-                Some(absorbed) => Transformed::yes(absorbed),
-                None => Transformed::no(plan),
-            })
-        })
-        .data()
-    }
-
-    fn name(&self) -> &'static str {
-        "silt_absorb_filters"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
-
 /// The plan in which the scan below takes over what it can, if it can anything.
-fn absorb(filter: &FilterExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+pub(super) fn absorb(plan: &dyn ExecutionPlan) -> Replacement {
+    let Some(filter) = plan.downcast_ref::<FilterExec>() else { return Ok(None) };
     let Some(scan) = scan_of(filter.input()) else { return Ok(None) };
     let parts = scan.parts();
     if !parts.can_filter() {

@@ -1,4 +1,4 @@
-//! [`EncodedAggregates`]: partial aggregates over a scan, on its rows before they are decoded.
+//! Partial aggregates over a scan, on its rows before they are decoded.
 //!
 //! The rule puts a [`SiltAggregate`] in the place of a partial `AggregateExec` and the scan below;
 //! what it gives out is what that would: group columns and the states of DataFusion's own
@@ -19,15 +19,13 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
@@ -43,7 +41,7 @@ use silt_storage::EncodedRows;
 
 use super::groups::{LocalGroups, LocalKey, expand};
 use super::layout::{Key, Layout};
-use super::scan_of;
+use super::{Replacement, scan_of};
 use crate::provider::scan::{EncodedReader, SiltScan};
 use crate::value::value_to_scalar;
 
@@ -60,36 +58,9 @@ const WHOLE_BELOW: usize = 3;
 /// Chunks that one poll works through.
 const CHUNKS_A_POLL: usize = 16;
 
-/// See the module.
-#[derive(Debug)]
-pub(crate) struct EncodedAggregates;
-
-impl PhysicalOptimizerRule for EncodedAggregates {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|plan| {
-            Ok(match plan.downcast_ref::<AggregateExec>().map(replace).transpose()?.flatten() {
-                Some(replaced) => Transformed::yes(replaced),
-                None => Transformed::no(plan),
-            })
-        })
-        .data()
-    }
-
-    fn name(&self) -> &'static str {
-        "silt_encoded_aggregates"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
-}
-
-/// The plan with our operator in the place of `aggregate`, if it can stand there.
-fn replace(aggregate: &AggregateExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+/// The plan with our operator in the place of an aggregate, if it can stand there.
+pub(super) fn replace(plan: &dyn ExecutionPlan) -> Replacement {
+    let Some(aggregate) = plan.downcast_ref::<AggregateExec>() else { return Ok(None) };
     let partial = matches!(aggregate.mode(), AggregateMode::Partial);
     let single = matches!(aggregate.mode(), AggregateMode::Single)
         && aggregate.input().output_partitioning().partition_count() == 1;

@@ -1,10 +1,10 @@
 //! Rules of our own. One is logical: [`JoinOrder`]. Of the physical ones, after DataFusion's, each
 //! takes from operators what the scan below can do on encoded columns.
 //!
-//! 1. [`UndealtScans`]: a scan of one partition is a small one; its batches are not dealt out.
-//! 2. [`AbsorbFilters`]: comparisons with constants move from a `FilterExec` into the scan, which
+//! 1. [`undealt`]: a scan of one partition is a small one; its batches are not dealt out.
+//! 2. [`absorb`]: comparisons with constants move from a `FilterExec` into the scan, which
 //!    evaluates them on encoded vectors and decodes only what passes.
-//! 3. [`EncodedAggregates`]: a partial aggregate over a scan takes the scan's rows before they are
+//! 3. [`aggregate`]: a partial aggregate over a scan takes the scan's rows before they are
 //!    decoded and groups by the codes of dictionaries.
 //!
 //! All come last, so that DataFusion plans (join sides, distribution, order) as it would without.
@@ -29,8 +29,6 @@ use datafusion::physical_plan::{ExecutionPlan, Partitioning};
 use crate::ScanOptions;
 use crate::provider::scan::SiltScan;
 
-pub(crate) use absorb::AbsorbFilters;
-pub(crate) use aggregate::EncodedAggregates;
 pub(crate) use joins::{CrossedOnly, JoinOrder};
 
 /// DataFusion's logical rules, and among them our own: joins are ordered once filters stand where
@@ -51,47 +49,62 @@ pub(crate) fn logical_rules(options: &ScanOptions) -> Vec<Arc<dyn OptimizerRule 
 pub(crate) fn rules(options: &ScanOptions) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = Vec::new();
     if options.filters || options.aggregates {
-        rules.push(Arc::new(UndealtScans));
+        rules.push(Arc::new(Replace { name: "silt_undealt_scans", replace: undealt }));
     }
     if options.filters {
-        rules.push(Arc::new(AbsorbFilters));
+        rules.push(Arc::new(Replace { name: "silt_absorb_filters", replace: absorb::absorb }));
     }
     if options.aggregates {
-        rules.push(Arc::new(EncodedAggregates));
+        rules.push(Arc::new(Replace {
+            name: "silt_encoded_aggregates",
+            replace: aggregate::replace,
+        }));
     }
     rules
 }
 
-/// See the module.
-#[derive(Debug)]
-struct UndealtScans;
+/// A plan in the place of another that does the same, or none if it is to stay.
+type Replacement = Result<Option<Arc<dyn ExecutionPlan>>>;
 
-impl PhysicalOptimizerRule for UndealtScans {
+/// A physical rule that puts one operator in the place of another wherever it can, from the leaves
+/// up.
+#[derive(Debug)]
+struct Replace {
+    name: &'static str,
+    replace: fn(&dyn ExecutionPlan) -> Replacement,
+}
+
+impl PhysicalOptimizerRule for Replace {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
         _: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_up(|plan| {
-            let dealt = plan.downcast_ref::<RepartitionExec>().filter(|dealt| {
-                matches!(dealt.partitioning(), Partitioning::RoundRobinBatch(_))
-                    && scan_of(dealt.input()).is_some_and(|scan| scan.parts().partitions.len() == 1)
-            });
-            Ok(match dealt.map(|dealt| Arc::clone(dealt.input())) {
-                Some(scan) => Transformed::yes(scan),
+            Ok(match (self.replace)(&*plan)? {
+                Some(other) => Transformed::yes(other),
                 None => Transformed::no(plan),
             })
         })
         .data()
     }
 
-    fn name(&self) -> &'static str {
-        "silt_undealt_scans"
+    fn name(&self) -> &str {
+        self.name
     }
 
     fn schema_check(&self) -> bool {
         true
     }
+}
+
+/// The scan of one partition below, whose batches need not be dealt out.
+fn undealt(plan: &dyn ExecutionPlan) -> Replacement {
+    let dealt = plan.downcast_ref::<RepartitionExec>().filter(|dealt| {
+        matches!(dealt.partitioning(), Partitioning::RoundRobinBatch(_))
+            && scan_of(dealt.input()).is_some_and(|scan| scan.parts().partitions.len() == 1)
+    });
+    Ok(dealt.map(|dealt| Arc::clone(dealt.input())))
 }
 
 /// The scan that `plan` is, or that it only makes cooperative.

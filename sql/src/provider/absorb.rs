@@ -9,9 +9,10 @@ use datafusion::physical_expr::expressions::{
     BinaryExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal,
 };
 use datafusion::scalar::ScalarValue;
-use silt_codec::{CompareOp, Value};
+use silt_codec::Value;
 use silt_storage::Predicate;
 
+use super::pushdown::compare_op;
 use super::scan::ScanParts;
 use crate::value::scalar_to_value;
 
@@ -89,16 +90,7 @@ fn comparison(
     op: Operator,
     constant: &Arc<dyn PhysicalExpr>,
 ) -> Option<Predicate> {
-    let op = match op {
-        Operator::Eq => CompareOp::Eq,
-        Operator::NotEq => CompareOp::NotEq,
-        Operator::Lt => CompareOp::Lt,
-        Operator::LtEq => CompareOp::LtEq,
-        Operator::Gt => CompareOp::Gt,
-        Operator::GtEq => CompareOp::GtEq,
-        _ => return None,
-    };
-    Some(Predicate::Compare { column, op, value: value_of(constant, &data_type)? })
+    Some(Predicate::Compare { column, op: compare_op(op)?, value: value_of(constant, &data_type)? })
 }
 
 /// A constant of exactly the column's type; text may be in another layout.

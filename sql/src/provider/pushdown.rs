@@ -435,14 +435,9 @@ pub(crate) fn pruning_predicate(expr: &Expr, columns: &ColumnLookup<'_>) -> Opti
     }
 }
 
-fn compare(
-    name: &str,
-    op: Operator,
-    scalar: &ScalarValue,
-    columns: &ColumnLookup<'_>,
-) -> Option<Predicate> {
-    let (column, data_type) = columns(name)?;
-    let op = match op {
+/// A comparison in storage's words, if it is one.
+pub(super) fn compare_op(op: Operator) -> Option<CompareOp> {
+    Some(match op {
         Operator::Eq => CompareOp::Eq,
         Operator::NotEq => CompareOp::NotEq,
         Operator::Lt => CompareOp::Lt,
@@ -450,8 +445,17 @@ fn compare(
         Operator::Gt => CompareOp::Gt,
         Operator::GtEq => CompareOp::GtEq,
         _ => return None,
-    };
-    Some(Predicate::Compare { column, op, value: value_of(scalar, &data_type)? })
+    })
+}
+
+fn compare(
+    name: &str,
+    op: Operator,
+    scalar: &ScalarValue,
+    columns: &ColumnLookup<'_>,
+) -> Option<Predicate> {
+    let (column, data_type) = columns(name)?;
+    Some(Predicate::Compare { column, op: compare_op(op)?, value: value_of(scalar, &data_type)? })
 }
 
 fn value_of(scalar: &ScalarValue, data_type: &DataType) -> Option<Value> {
