@@ -1,6 +1,6 @@
 //! The column encodings beside Parquet: size, encoding, decoding, and one value at a time.
 //!
-//! `cargo bench -p silt-benches --bench codec`; `SILT_BENCH_SCALE=0.01` for a short one.
+//! `cargo bench -p silt-parts --bench codec`; `SILT_BENCH_SCALE=0.01` for a short one.
 
 #![allow(missing_docs, unreachable_pub, reason = "a bench")]
 #![allow(clippy::cast_possible_truncation, clippy::disallowed_methods, reason = "a bench")]

@@ -1,6 +1,6 @@
 //! SSTables through the engine's doors beside Parquet: load, size, scan, get.
 //!
-//! `cargo bench -p silt-benches --bench sstable`; `SILT_BENCH_SCALE=0.01` for a short one.
+//! `cargo bench -p silt-parts --bench sstable`; `SILT_BENCH_SCALE=0.01` for a short one.
 
 #![allow(missing_docs, unreachable_pub, reason = "a bench")]
 #![allow(clippy::cast_possible_truncation, clippy::disallowed_methods, reason = "a bench")]

@@ -1,0 +1,1 @@
+//! SiltDB over the network: a database served by Arrow Flight SQL.
