@@ -6,7 +6,8 @@ use silt_storage::{TreeId, WriteBatch};
 
 use crate::store::RowWriter;
 use crate::{
-    CatalogSnapshot, Error, ErrorKind, MAIN_NAMESPACE, NamespaceId, Result, TableDef, did_you_mean,
+    CatalogSnapshot, Error, ErrorKind, MAIN_NAMESPACE, NamespaceId, Result, Role, TableDef,
+    UserDef, did_you_mean,
 };
 
 /// A change being made under the catalog's lock; see [`Catalog::change`](crate::Catalog::change).
@@ -113,6 +114,91 @@ impl<'a> CatalogChange<'a> {
         let namespace = self.namespace(namespace)?;
         self.writer.put_table(&mut self.batch, namespace, &table)?;
         Ok(self.insert(table))
+    }
+
+    /// Makes a user; the verifier tells the password without holding it.
+    ///
+    /// # Errors
+    /// `AlreadyExists`; `Invalid` if the name cannot be, or if the first user is no admin: nobody
+    /// could make another.
+    pub fn create_user(&mut self, name: &str, role: Role, verifier: &str) -> Result<()> {
+        if self.snapshot.users.contains_key(name) {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("user \"{name}\" already exists"),
+            ));
+        }
+        if role != Role::Admin && !self.snapshot.has_users() {
+            return Err(Error::invalid("the first user must be an admin"));
+        }
+        let user = UserDef {
+            id: self.take_id()?,
+            name: name.to_owned(),
+            role,
+            verifier: verifier.to_owned(),
+            version: 1,
+        };
+        user.validate()?;
+        self.put_user(user)
+    }
+
+    /// Gives a user another role, another password, or both.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` if no admin would be left.
+    pub fn alter_user(
+        &mut self,
+        name: &str,
+        role: Option<Role>,
+        verifier: Option<&str>,
+    ) -> Result<()> {
+        let mut user = UserDef::clone(self.user(name)?);
+        if role.is_some_and(|role| role != Role::Admin) {
+            self.keep_an_admin(&user)?;
+        }
+        user.role = role.unwrap_or(user.role);
+        if let Some(verifier) = verifier {
+            verifier.clone_into(&mut user.verifier);
+        }
+        user.version = user.version.wrapping_add(1).max(1);
+        self.put_user(user)
+    }
+
+    /// Drops a user.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` if others are left without an admin.
+    pub fn drop_user(&mut self, name: &str) -> Result<()> {
+        let user = Arc::clone(self.user(name)?);
+        if self.snapshot.users.len() > 1 {
+            self.keep_an_admin(&user)?;
+        }
+        self.writer.delete_user(&mut self.batch, user.id)?;
+        self.snapshot.users.remove(name);
+        Ok(())
+    }
+
+    fn put_user(&mut self, user: UserDef) -> Result<()> {
+        self.writer.put_user(&mut self.batch, &user)?;
+        self.snapshot.users.insert(user.name.clone(), Arc::new(user));
+        Ok(())
+    }
+
+    fn user(&self, name: &str) -> Result<&Arc<UserDef>> {
+        self.snapshot.users.get(name).ok_or_else(|| {
+            let names = self.snapshot.users.keys().map(String::as_str);
+            Error::new(ErrorKind::NotFound, format!("user \"{name}\" does not exist"))
+                .with_hint(did_you_mean(name, names))
+        })
+    }
+
+    /// An admin goes only while another stays.
+    fn keep_an_admin(&self, going: &UserDef) -> Result<()> {
+        let mut others = self.snapshot.users().filter(|user| user.id != going.id);
+        if going.role == Role::Admin && !others.any(|user| user.role == Role::Admin) {
+            return Err(Error::invalid(format!("user \"{}\" is the last admin", going.name)));
+        }
+        Ok(())
     }
 
     fn insert(&mut self, table: TableDef) -> Arc<TableDef> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use silt_storage::{SeqNo, TreeId};
 
-use crate::{Error, ErrorKind, Result, TableDef, TableId, did_you_mean};
+use crate::{Error, ErrorKind, Result, TableDef, TableId, UserDef, did_you_mean};
 
 /// A namespace's number, never used again.
 pub type NamespaceId = u32;
@@ -15,12 +15,13 @@ pub const CATALOG_NAME: &str = "silt";
 /// The namespace that every database has and that unqualified names mean.
 pub const MAIN_NAMESPACE: &str = "main";
 
-/// All namespaces and tables at one commit. Immutable: a change makes a new one.
+/// All namespaces, tables and users at one commit. Immutable: a change makes a new one.
 #[derive(Clone, Debug, Default)]
 pub struct CatalogSnapshot {
     pub(crate) seq: SeqNo,
     pub(crate) namespaces: BTreeMap<String, NamespaceId>,
     pub(crate) tables: BTreeMap<(String, String), Arc<TableDef>>,
+    pub(crate) users: BTreeMap<String, Arc<UserDef>>,
     pub(crate) next_id: u32,
 }
 
@@ -91,6 +92,21 @@ impl CatalogSnapshot {
     /// The table whose rows this tree holds.
     pub fn table_of_tree(&self, tree: TreeId) -> Option<&Arc<TableDef>> {
         self.tables.values().find(|table| table.tree == tree)
+    }
+
+    /// All users, by name. None at all means that whoever opens the database may do everything.
+    pub fn users(&self) -> impl Iterator<Item = &Arc<UserDef>> {
+        self.users.values()
+    }
+
+    /// Whether the database has users.
+    pub fn has_users(&self) -> bool {
+        !self.users.is_empty()
+    }
+
+    /// The user of that name, if there is one.
+    pub fn find_user(&self, name: &str) -> Option<&Arc<UserDef>> {
+        self.users.get(name)
     }
 
     /// The trees that tables name.

@@ -4,11 +4,13 @@
 //!
 //! ```text
 //! kind           id         part      what the other columns say
-//! 0 counter      0          0         number: the next id of a namespace or table
+//! 0 counter      0          0         number: the next id of a namespace, table or user
 //! 1 namespace    its id     0         name
 //! 2 table        its id     0         name, namespace, number: its tree, version: its schema's
 //! 3 column       table's    position  name, type, number: its id, not_null, default,
 //!                                     key: its position in the primary key, descending
+//! 4 user         its id     0         name, type: its role, default: its password's verifier,
+//!                                     version: how often it was altered, and one
 //! ```
 
 use std::collections::BTreeMap;
@@ -23,7 +25,7 @@ use silt_storage::{KeyRange, ScanRequest, Snapshot, Tree, TreeId, WriteBatch};
 
 use crate::{
     CATALOG_TREE, CatalogSnapshot, ColumnDef, Error, KeyColumn, NamespaceId, Result, TableDef,
-    TableId,
+    TableId, UserDef, UserId,
 };
 
 /// What a row describes. Stored: the numbers never change.
@@ -33,6 +35,7 @@ enum Kind {
     Namespace = 1,
     Table = 2,
     Column = 3,
+    User = 4,
 }
 
 /// Positions of the tree's columns, which are also their ids.
@@ -167,6 +170,20 @@ impl RowWriter {
         Ok(())
     }
 
+    pub(crate) fn put_user(&self, batch: &mut WriteBatch, user: &UserDef) -> Result<()> {
+        let role = user.role.to_string();
+        let mut cells = EMPTY;
+        cell(&mut cells, column::NAME, ValueRef::Text(&user.name));
+        cell(&mut cells, column::TYPE, ValueRef::Text(&role));
+        cell(&mut cells, column::DEFAULT, ValueRef::Text(&user.verifier));
+        cell(&mut cells, column::VERSION, number(user.version));
+        self.put(batch, Kind::User, user.id, 0, &cells)
+    }
+
+    pub(crate) fn delete_user(&self, batch: &mut WriteBatch, id: UserId) -> Result<()> {
+        self.delete(batch, Kind::User, id, 0)
+    }
+
     fn key(&self, kind: Kind, id: u32, part: u32) -> Result<Vec<u8>> {
         let mut key = Vec::new();
         let kind = ValueRef::UInt(kind as u64);
@@ -214,6 +231,7 @@ struct Loader {
     namespaces: BTreeMap<NamespaceId, String>,
     tables: BTreeMap<TableId, (NamespaceId, TableDef)>,
     columns: BTreeMap<(TableId, u32), PlacedColumn>,
+    users: BTreeMap<String, Arc<UserDef>>,
 }
 
 /// One row of a batch, by column.
@@ -290,6 +308,19 @@ impl Loader {
                         .map(|position| (position, row.flag(column::DESCENDING)));
                     self.columns.insert((id, part), (def, key));
                 }
+                4 => {
+                    let user = UserDef {
+                        id,
+                        name: row.need(row.text(column::NAME), "name")?,
+                        role: row.need(row.text(column::TYPE), "role")?.parse()?,
+                        verifier: row.need(row.text(column::DEFAULT), "verifier")?,
+                        version: row.need(row.number(column::VERSION), "version")?,
+                    };
+                    let name = user.name.clone();
+                    if self.users.insert(name, Arc::new(user)).is_some() {
+                        return Err(Error::corrupt(format!("user {id} has another user's name")));
+                    }
+                }
                 kind => {
                     return Err(Error::new(
                         crate::ErrorKind::Unsupported,
@@ -328,6 +359,7 @@ impl Loader {
             seq: snapshot.seq(),
             namespaces: self.namespaces.into_iter().map(|(id, name)| (name, id)).collect(),
             tables,
+            users: self.users,
             next_id: self.next_id.max(1),
         })
     }

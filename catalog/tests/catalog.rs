@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use silt_catalog::{
-    CATALOG_TREE, Catalog, ColumnDef, Error, ErrorKind, KeyColumn, ROWID_COLUMN, SqlType, TableDef,
+    CATALOG_TREE, Catalog, ColumnDef, Error, ErrorKind, KeyColumn, ROWID_COLUMN, Role, SqlType,
+    TableDef,
 };
 use silt_storage::vfs::{CrashMode, Env, OsClock, OsRandom, StrictVfs};
 use silt_storage::{Engine, Options, TreeId, WriteBatch};
@@ -189,4 +190,69 @@ fn unknown_names_come_with_the_nearest_one() {
     assert_eq!(error.hint(), Some("did you mean \"main\"?"));
     let error = names.table("main", "events").unwrap().column_index("agnet").unwrap_err();
     assert_eq!(error.hint(), Some("did you mean \"agent\"?"));
+}
+
+fn on_users<T>(
+    catalog: &Catalog,
+    plan: impl FnOnce(&mut silt_catalog::CatalogChange<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    catalog.change(plan, |batch| commit(catalog.engine(), batch))
+}
+
+#[test]
+fn users_are_there_after_reopening_and_a_change_shows_in_their_version() {
+    let disk = StrictVfs::new();
+    let catalog = open(&disk);
+    on_users(&catalog, |change| change.create_user("root", Role::Admin, "v1")).unwrap();
+    on_users(&catalog, |change| change.create_user("ann", Role::Reader, "v2")).unwrap();
+    on_users(&catalog, |change| change.create_user("bob", Role::Writer, "v3")).unwrap();
+    on_users(&catalog, |change| change.alter_user("ann", Some(Role::Writer), None)).unwrap();
+    on_users(&catalog, |change| change.alter_user("ann", None, Some("v4"))).unwrap();
+    on_users(&catalog, |change| change.drop_user("bob")).unwrap();
+    let before: Vec<_> = catalog.current().users().cloned().collect();
+    catalog.engine().close().unwrap();
+    drop(catalog);
+    let catalog = open(&disk);
+    let users: Vec<_> = catalog.current().users().cloned().collect();
+    assert_eq!(users, before);
+    let shown: Vec<_> = users
+        .iter()
+        .map(|user| (user.name.as_str(), user.role, user.verifier.as_str(), user.version))
+        .collect();
+    assert_eq!(shown, [("ann", Role::Writer, "v4", 3), ("root", Role::Admin, "v1", 1)]);
+    assert!(!format!("{users:?}").contains("v4"), "a verifier is never shown");
+    // A user of the same name is another one.
+    on_users(&catalog, |change| change.create_user("bob", Role::Reader, "v5")).unwrap();
+    let bob = catalog.current().find_user("bob").unwrap().id;
+    assert!(users.iter().all(|user| user.id < bob));
+}
+
+#[test]
+fn somebody_can_always_administer_users() {
+    let catalog = open(&StrictVfs::new());
+    let refused = |result: Result<(), Error>| result.unwrap_err().to_string();
+    let first = on_users(&catalog, |change| change.create_user("ann", Role::Writer, "v"));
+    assert_eq!(refused(first), "the first user must be an admin");
+    on_users(&catalog, |change| change.create_user("root", Role::Admin, "v")).unwrap();
+    on_users(&catalog, |change| change.create_user("ann", Role::Writer, "v")).unwrap();
+    let last = "user \"root\" is the last admin";
+    assert_eq!(refused(on_users(&catalog, |change| change.drop_user("root"))), last);
+    let demoted = on_users(&catalog, |change| change.alter_user("root", Some(Role::Reader), None));
+    assert_eq!(refused(demoted), last);
+    on_users(&catalog, |change| change.alter_user("ann", Some(Role::Admin), None)).unwrap();
+    on_users(&catalog, |change| change.drop_user("root")).unwrap();
+    on_users(&catalog, |change| change.drop_user("ann")).unwrap();
+    assert!(!catalog.current().has_users());
+}
+
+#[test]
+fn names_that_no_login_could_carry_are_refused() {
+    let catalog = open(&StrictVfs::new());
+    for name in ["", "a:b", "a\nb", &"x".repeat(129)] {
+        let made = on_users(&catalog, |change| change.create_user(name, Role::Admin, "v"));
+        assert_eq!(made.unwrap_err().kind(), ErrorKind::Invalid, "{name:?}");
+    }
+    on_users(&catalog, |change| change.create_user("Zoë O'Neil", Role::Admin, "v")).unwrap();
+    let again = on_users(&catalog, |change| change.create_user("Zoë O'Neil", Role::Admin, "v"));
+    assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
 }

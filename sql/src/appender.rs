@@ -12,6 +12,7 @@ use crate::dml::mutation::{Gate, OnConflict};
 use crate::dml::{Defaults, cast};
 use crate::ingest::reference;
 use crate::planner::{Bound, Planner};
+use crate::role::{self, Deed};
 use crate::session::bind;
 use crate::shared::guarded;
 use crate::{Error, ErrorKind, Result, Shared};
@@ -211,6 +212,7 @@ impl fmt::Debug for Appender {
 }
 
 fn open(shared: &Shared, state: &SessionState, table: &str) -> Result<(Arc<TableDef>, Defaults)> {
+    role::permit(state, Deed::ChangeRows)?;
     let binding = bind(shared, false);
     let table = Arc::clone(binding.table(&reference(table))?);
     let bound = Bound::default();

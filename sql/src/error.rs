@@ -132,6 +132,7 @@ impl Error {
             ErrorKind::Locked => "55006",
             ErrorKind::Closed => "57P01",
             ErrorKind::Interrupted => "57014",
+            ErrorKind::Denied => "42501",
             ErrorKind::ResourcesExhausted => "53200",
             _ => "XX000",
         }

@@ -9,6 +9,7 @@ use crate::ddl::{Fill, table_of};
 use crate::dml::Defaults;
 use crate::dml::mutation::{Changed, Gate};
 use crate::planner::{Bound, Planner};
+use crate::role::{self, Deed};
 use crate::session::bind;
 use crate::{ErrorKind, Result, Shared};
 
@@ -50,6 +51,8 @@ pub(crate) fn ingest(
     batches: &mut dyn Iterator<Item = Result<RecordBatch>>,
     target: &IngestTarget,
 ) -> Result<IngestCounts> {
+    let deed = if target.create_if_missing { Deed::ChangeTables } else { Deed::ChangeRows };
+    role::permit(state, deed)?;
     let binding = bind(shared, true);
     let bound = Bound::default();
     let planner = Planner { state, binding: &binding, bound: &bound };

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use crate::params::Slot;
-use crate::{Error, ErrorKind, Position, Result, refuse};
+use crate::{Error, ErrorKind, Position, Result, refuse, users};
 
 /// The dialect of all statements.
 const DIALECT: GenericDialect = GenericDialect {};
@@ -126,6 +126,9 @@ impl Source {
     /// # Errors
     /// `Unsupported`, by name, for statements that are not built; `Invalid` with the place.
     pub(crate) fn parse(&self) -> Result<Statement> {
+        if let Some(statement) = users::parse(&self.tokens)? {
+            return Ok(statement);
+        }
         refuse::by_tokens(&self.tokens)?;
         let mut tokens = self.tokens.clone();
         let end = tokens.last().map_or(Location::empty(), |token| token.span.end);

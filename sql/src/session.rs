@@ -18,7 +18,7 @@ use crate::statement::{self, Setting};
 use crate::uuid::UuidRewrite;
 use crate::{
     AppendMode, Appender, Error, ErrorKind, IngestCounts, IngestTarget, Params, Prepared, Result,
-    Shared, StatementResult, Table,
+    Role, Shared, StatementResult, Table, role,
 };
 
 /// How often a statement runs again that lost against another commit.
@@ -30,14 +30,27 @@ const SORT_BUFFER_BYTES: usize = 8 << 20;
 pub struct Session {
     shared: Arc<Shared>,
     state: Arc<SessionState>,
+    role: Role,
     texts: StatementCache,
 }
 
 impl Session {
-    /// A connection to the database.
+    /// A connection to the database that may do everything: of a program that has the database
+    /// open itself.
     pub fn new(shared: Arc<Shared>) -> Self {
-        let state = Arc::new(state(&shared));
-        Self { shared, state, texts: StatementCache::default() }
+        Self::with_role(shared, Role::Admin)
+    }
+
+    /// A connection that may do what a role may. Prepared statements, appenders and tables that it
+    /// gives keep to it.
+    pub fn with_role(shared: Arc<Shared>, role: Role) -> Self {
+        let state = Arc::new(state(&shared, role));
+        Self { shared, state, role, texts: StatementCache::default() }
+    }
+
+    /// What it may do.
+    pub fn role(&self) -> Role {
+        self.role
     }
 
     /// The database.
@@ -110,7 +123,7 @@ impl Session {
     /// # Errors
     /// `NotFound` if there is no such table, `Invalid` if it has no primary key.
     pub fn table(&self, name: &str) -> Result<Table> {
-        Table::new(Arc::clone(&self.shared), name)
+        Table::new(Arc::clone(&self.shared), self.role, name)
     }
 
     fn split(&self, sql: &str) -> Result<Vec<Source>> {
@@ -229,8 +242,8 @@ fn attempt_once(
     planned.run(shared, binding)
 }
 
-fn state(shared: &Shared) -> SessionState {
-    let mut config = SessionConfig::new()
+fn state(shared: &Shared, role: Role) -> SessionState {
+    let mut config = role::with_role(SessionConfig::new(), role)
         .with_target_partitions(shared.options().threads.max(1))
         .with_default_catalog_and_schema(CATALOG_NAME, MAIN_NAMESPACE)
         .with_create_default_catalog_and_schema(false)

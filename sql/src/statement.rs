@@ -2,7 +2,8 @@
 //!
 //! 1. `parse.rs` gave the tree; `guard.rs` bounds its shape, `refuse.rs` its clauses.
 //! 2. [`plan`] routes it: a query becomes a running stream, a change of rows the stream of its
-//!    rewritten SELECT ([`Write`]), DDL a [`Ddl`], a question about names a few ready rows.
+//!    rewritten SELECT ([`Write`]), DDL a [`Ddl`], a question about names a few ready rows. Nothing
+//!    starts before the session's role was held against it.
 //! 3. [`Planned::run`] does the rest where blocking is fine: it reads streams and commits.
 
 use std::sync::Arc;
@@ -21,7 +22,9 @@ use crate::ddl::{self, Ddl};
 use crate::dml::{self, Action, Write, distinct_output};
 use crate::planner::{Binding, Bound, Planner};
 use crate::result::RowStream;
+use crate::role::{self, Deed};
 use crate::shared::Shared;
+use crate::users::{self, UserChange};
 use crate::{Error, Result, StatementResult, guard, refuse, utility};
 
 /// What a statement needs to be planned.
@@ -37,6 +40,7 @@ pub(crate) enum Planned {
     Ready(RecordBatch),
     Write(Write),
     Ddl(Ddl),
+    Users(UserChange),
 }
 
 impl Setting {
@@ -65,19 +69,17 @@ impl Setting {
 pub(crate) async fn plan(setting: &Setting, mut statement: Statement) -> Result<Planned> {
     guard::check(&mut statement)?;
     refuse::by_clauses(&statement)?;
-    if let Some(ddl) = ddl::read(&setting.binding, &statement)? {
-        return Ok(Planned::Ddl(ddl));
-    }
-    if let Some(batch) = utility::answer(&setting.binding, &statement)? {
-        return Ok(Planned::Ready(batch));
-    }
-    match route(setting, statement)? {
+    let routed = route(setting, statement)?;
+    role::permit(&setting.state, routed.deed())?;
+    match routed {
+        Routed::Ready(batch) | Routed::Users(batch) => Ok(Planned::Ready(batch)),
+        Routed::ChangeUsers(change) => Ok(Planned::Users(change)),
         Routed::Query(plan) => Ok(Planned::Query(setting.start(&plan).await?)),
         Routed::Write { table, plan, action } => {
             let source = setting.start(&plan).await?;
             Ok(Planned::Write(Write { table, action, source }))
         }
-        Routed::Create(ddl) => Ok(Planned::Ddl(ddl)),
+        Routed::Ddl(ddl) => Ok(Planned::Ddl(ddl)),
         Routed::CreateAs { table, if_not_exists, plan } => {
             let source = setting.start(&plan).await?;
             Ok(Planned::Ddl(Ddl::CreateTableAs { table, if_not_exists, source }))
@@ -85,15 +87,51 @@ pub(crate) async fn plan(setting: &Setting, mut statement: Statement) -> Result<
     }
 }
 
-/// A statement with its logical plan.
+/// A statement, read and planned, not started.
 enum Routed {
     Query(LogicalPlan),
-    Write { table: Arc<silt_catalog::TableDef>, plan: LogicalPlan, action: Action },
-    Create(Ddl),
-    CreateAs { table: silt_catalog::TableDef, if_not_exists: bool, plan: LogicalPlan },
+    /// Names of tables and columns.
+    Ready(RecordBatch),
+    /// Names of users.
+    Users(RecordBatch),
+    Write {
+        table: Arc<silt_catalog::TableDef>,
+        plan: LogicalPlan,
+        action: Action,
+    },
+    Ddl(Ddl),
+    CreateAs {
+        table: silt_catalog::TableDef,
+        if_not_exists: bool,
+        plan: LogicalPlan,
+    },
+    ChangeUsers(UserChange),
+}
+
+impl Routed {
+    fn deed(&self) -> Deed {
+        match self {
+            Self::Query(_) | Self::Ready(_) => Deed::Query,
+            Self::Write { .. } => Deed::ChangeRows,
+            Self::Ddl(_) | Self::CreateAs { .. } => Deed::ChangeTables,
+            Self::Users(_) | Self::ChangeUsers(_) => Deed::ManageUsers,
+        }
+    }
 }
 
 fn route(setting: &Setting, statement: Statement) -> Result<Routed> {
+    if let Some(change) = users::read(&setting.bound, &statement)? {
+        return Ok(Routed::ChangeUsers(change));
+    }
+    if let Some(batch) = users::show(&setting.binding, &statement)? {
+        return Ok(Routed::Users(batch));
+    }
+    if let Some(ddl) = ddl::read(&setting.binding, &statement)? {
+        return Ok(Routed::Ddl(ddl));
+    }
+    if let Some(batch) = utility::answer(&setting.binding, &statement)? {
+        return Ok(Routed::Ready(batch));
+    }
     let planner = setting.planner();
     Ok(match unwrap_with(statement) {
         (Statement::Query(mut query), _) => {
@@ -116,7 +154,7 @@ fn route(setting: &Setting, statement: Statement) -> Result<Routed> {
             let (table, if_not_exists, plan) = ddl::plan_create(&planner, create)?;
             Routed::CreateAs { table, if_not_exists, plan }
         }
-        (Statement::CreateTable(create), _) => Routed::Create(ddl::read_create(&planner, create)?),
+        (Statement::CreateTable(create), _) => Routed::Ddl(ddl::read_create(&planner, create)?),
         (
             Statement::Explain {
                 describe_alias,
@@ -217,6 +255,7 @@ impl Planned {
             }
             Self::Write(write) => write.apply(shared, snapshot, catalog_seq),
             Self::Ddl(ddl) => ddl.apply(shared, snapshot, catalog_seq),
+            Self::Users(change) => change.apply(shared),
         }
     }
 }

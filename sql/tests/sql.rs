@@ -17,4 +17,5 @@ mod sql {
     mod scan;
     mod types;
     mod update;
+    mod users;
 }

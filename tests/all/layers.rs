@@ -9,8 +9,9 @@ const FLOORS: &[&[&str]] = &[
     &["silt-storage", "silt-ingest"],
     &["silt-catalog"],
     &["silt-sql"],
+    &["silt-server"],
     &["siltdb"],
-    &["silt", "silt-server"],
+    &["silt"],
     &["silt-tests", "silt-benches"],
 ];
 

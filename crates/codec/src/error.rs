@@ -28,6 +28,8 @@ pub enum ErrorKind {
     Closed,
     /// The statement was cancelled.
     Interrupted,
+    /// The user's role does not allow it: ask who administers the database.
+    Denied,
     /// The statement asked for more memory or depth than it may have.
     ResourcesExhausted,
     /// A broken invariant: report it.

@@ -18,14 +18,16 @@ use crate::dml::mutation::{Gate, OnConflict};
 use crate::ingest::reference;
 use crate::planner::Binding;
 use crate::result::RowStream;
+use crate::role::{self, Deed};
 use crate::session::bind;
 use crate::shared::guarded;
-use crate::{Error, ErrorKind, Result, Shared};
+use crate::{Error, ErrorKind, Result, Role, Shared};
 
 /// A table, read and written by key without SQL. Each call is one statement: it sees the newest
 /// rows, or commits before it returns. May be used from many threads.
 pub struct Table {
     shared: Arc<Shared>,
+    role: Role,
     id: TableId,
     /// The columns given out, by name; all if none are named.
     columns: Option<Vec<String>>,
@@ -96,11 +98,11 @@ impl Opened {
 }
 
 impl Table {
-    pub(crate) fn new(shared: Arc<Shared>, name: &str) -> Result<Self> {
+    pub(crate) fn new(shared: Arc<Shared>, role: Role, name: &str) -> Result<Self> {
         let binding = bind(&shared, false);
         let table = binding.table(&reference(name))?;
         let opened = RwLock::new(Arc::new(Opened::new(&binding, table, None)?));
-        Ok(Self { id: table.id, columns: None, opened, shared })
+        Ok(Self { id: table.id, columns: None, opened, shared, role })
     }
 
     /// The same table, of whose columns reads give only these, in this order.
@@ -114,6 +116,7 @@ impl Table {
         let opened = Opened::new(&binding, table, Some(&columns))?;
         Ok(Self {
             shared: Arc::clone(&self.shared),
+            role: self.role,
             id: self.id,
             columns: Some(columns),
             opened: RwLock::new(Arc::new(opened)),
@@ -255,6 +258,7 @@ impl Table {
 
     /// Blind writes lose against changes of the table's definition alone.
     fn write<T>(&self, write: impl Fn(&Gate<'_>, &Opened) -> Result<T>) -> Result<T> {
+        role::permit_role(self.role, Deed::ChangeRows)?;
         guarded(|| {
             loop {
                 let binding = bind(&self.shared, true);

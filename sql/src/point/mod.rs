@@ -44,6 +44,7 @@ use crate::dml::{self, distinct_output};
 use crate::parse::Source;
 use crate::planner::{Binding, Bound};
 use crate::result::RowStream;
+use crate::role::{self, Deed};
 use crate::session::{ATTEMPTS, bind};
 use crate::statement::Setting;
 use crate::{ErrorKind, Result, Shared, StatementResult, guard, refuse};
@@ -221,6 +222,13 @@ fn optimised(
 }
 
 impl Unit {
+    fn deed(&self) -> Deed {
+        match self {
+            Self::Select(_) => Deed::Query,
+            Self::Change(_) | Self::Insert(_) => Deed::ChangeRows,
+        }
+    }
+
     fn run(
         &self,
         shared: &Arc<Shared>,
@@ -229,6 +237,7 @@ impl Unit {
         binding: &Binding,
     ) -> Result<Option<StatementResult>> {
         let count = |tag, rows: Option<u64>| rows.map(|rows| StatementResult::Count { tag, rows });
+        role::permit(state, self.deed())?;
         match self {
             Self::Select(select) => {
                 let Some(rows) = select.run(call.args, &binding.snapshot)? else { return Ok(None) };
