@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::memtable::TreeMemtable;
 use crate::state::{Context, TreeState};
@@ -19,6 +20,8 @@ pub struct Description {
     pub snapshots: usize,
     /// The number of the oldest of them.
     pub oldest_snapshot: Option<SeqNo>,
+    /// Transactions that are open, oldest first.
+    pub transactions: Vec<TransactionDescription>,
     /// The trees, by number.
     pub trees: Vec<TreeDescription>,
     /// Bytes of all memtables.
@@ -29,6 +32,17 @@ pub struct Description {
     pub counters: Counters,
     /// Why writing stands still, if it does.
     pub stalled: Option<String>,
+}
+
+/// One open transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransactionDescription {
+    /// The number of the last commit it sees: compaction keeps what was current then.
+    pub base: SeqNo,
+    /// How long ago it began.
+    pub age: Duration,
+    /// Memory that holds what it wrote.
+    pub memory_bytes: u64,
 }
 
 /// One tree.
@@ -188,6 +202,7 @@ pub(crate) fn describe(context: &Context, trees: &[Arc<TreeState>]) -> Descripti
         published: context.snapshots.published(),
         snapshots: context.snapshots.len(),
         oldest_snapshot: context.snapshots.oldest(),
+        transactions: context.transactions.describe(context.env.clock.monotonic()),
         memtable_bytes: memtables.map(|memtable| memtable.bytes).sum(),
         trees,
         wal_segments: describe_log(context),

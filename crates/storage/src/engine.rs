@@ -2,12 +2,13 @@
 //!
 //! Locks, in the order in which they are taken; whoever holds one takes only later ones:
 //!
-//! 1. `Trees.by_id`: which trees there are.
-//! 2. `Pipeline.commit`: number, place in the log, commit index, epochs, active memtables.
-//! 3. `Pipeline.publication`: which numbers are inserted and synced.
-//! 4. `TreeState.schemas`, `TreeState.view`: what a tree's readers see, replaced whole.
-//! 5. `SnapshotRegistry.live`: snapshots in use; compaction's floor is taken under it.
-//! 6. `WorkSignal.generation`, `SweepQueue.files`: held for a moment, nothing is taken under them.
+//! 1. A transaction's write set.
+//! 2. `Trees.by_id`: which trees there are.
+//! 3. `Pipeline.commit`: number, place in the log, commit index, epochs, active memtables.
+//! 4. `Pipeline.publication`: which numbers are inserted and synced.
+//! 5. `TreeState.schemas`, `TreeState.view`: what a tree's readers see, replaced whole.
+//! 6. `SnapshotRegistry.live`: snapshots in use; compaction's floor is taken under it.
+//! 7. `WorkSignal.generation`, `SweepQueue.files`, `OpenTransactions`: held for a moment, nothing is taken under them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,7 +29,8 @@ use crate::write::bulk::{BulkLoad, OnDuplicate};
 use crate::write::commit::Pipeline;
 use crate::write::throttle;
 use crate::{
-    Durability, Error, ErrorKind, Options, Result, SeqNo, Tree, TreeId, WriteBatch, recovery,
+    Durability, Error, ErrorKind, Options, Result, SeqNo, Transaction, Tree, TreeId, WriteBatch,
+    recovery,
 };
 
 /// If opening would have to read more log than this, closing flushes and begins a segment.
@@ -158,6 +160,12 @@ impl Engine {
     /// [`commit`](Self::commit) at another durability.
     pub fn commit_with(&self, batch: WriteBatch, durability: Durability) -> Result<SeqNo> {
         self.core.commit(batch, durability)
+    }
+
+    /// Begins a transaction: reads at a snapshot of now, and writes that are its own until it
+    /// commits.
+    pub fn begin(&self) -> Transaction {
+        Transaction::begin(Arc::clone(&self.core))
     }
 
     /// Begins a bulk load into `tree`.
@@ -340,7 +348,7 @@ impl Core {
         Ok(())
     }
 
-    fn check_open(&self) -> Result<()> {
+    pub(crate) fn check_open(&self) -> Result<()> {
         self.context.health.check()?;
         if self.is_stopping() {
             return Err(Error::new(ErrorKind::Closed, "the database is closed"));

@@ -45,6 +45,7 @@ mod snapshot;
 #[allow(dead_code, reason = "verification, readahead and memory accounting have no caller yet")]
 mod sstable;
 mod state;
+mod transaction;
 mod tree;
 mod version;
 pub mod vfs;
@@ -54,8 +55,8 @@ mod write;
 
 pub use batch::WriteBatch;
 pub use describe::{
-    Counters, Description, FileDescription, LevelDescription, MemtableDescription, TreeDescription,
-    WalSegmentDescription,
+    Counters, Description, FileDescription, LevelDescription, MemtableDescription,
+    TransactionDescription, TreeDescription, WalSegmentDescription,
 };
 pub use engine::{Engine, JobKind};
 pub use error::{Error, ErrorKind, Result};
@@ -66,5 +67,6 @@ pub use read::{
     ScanRequest, TreeStatistics,
 };
 pub use snapshot::Snapshot;
+pub use transaction::Transaction;
 pub use tree::Tree;
 pub use write::bulk::{BulkLoad, BulkOutcome, OnDuplicate};

@@ -35,6 +35,9 @@ pub struct Options {
     pub memtable_kind: MemtableKind,
     /// A tree's memtable is frozen at this size. Default 32 MiB.
     pub memtable_bytes: usize,
+    /// A transaction keeps this much of what it wrote in memory, and spills the rest to files.
+    /// Default 32 MiB.
+    pub transaction_bytes: usize,
     /// A log segment ends at this size. Default 64 MiB.
     pub wal_segment_bytes: u64,
     /// Memtables that hold back this much log are flushed. Default 512 MiB.
@@ -64,6 +67,7 @@ impl Default for Options {
             memory_bytes: 512 << 20,
             memtable_kind: MemtableKind::SkipList,
             memtable_bytes: 32 << 20,
+            transaction_bytes: 32 << 20,
             wal_segment_bytes: 64 << 20,
             wal_bytes_max: 512 << 20,
             file_bytes: 64 << 20,

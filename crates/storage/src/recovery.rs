@@ -29,6 +29,7 @@ use crate::read::ShadowCache;
 use crate::snapshot::SnapshotRegistry;
 use crate::sstable::BlockCache;
 use crate::state::{Context, Health, TreeState, Trouble, WorkSignal, sst_path};
+use crate::transaction::OpenTransactions;
 use crate::version::manifest::{Current, manifest_number, manifest_path};
 use crate::version::{FileSet, SweepQueue, TreeVersion, VersionSet, manifests, read_files};
 use crate::vfs::{Env, OpenMode, VfsLock, lock_holder};
@@ -103,6 +104,7 @@ pub(crate) fn open(env: Env, dir: &Path, options: Options) -> Result<Core> {
         work: WorkSignal::default(),
         health: Health::default(),
         synced: Mutex::new(wal.promise()),
+        transactions: OpenTransactions::default(),
         trouble: Trouble::default(),
         stopping: AtomicBool::new(false),
         env,

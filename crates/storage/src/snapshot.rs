@@ -12,16 +12,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::SeqNo;
+use crate::state::{ReadView, TreeState};
+use crate::transaction::Overlay;
 
 /// A moment of the database: all commits up to a number, and no later one. Cheap to clone; the
-/// last clone dropped releases it.
+/// last clone dropped releases it. That of a transaction sees what the transaction wrote besides.
 #[derive(Clone)]
-pub struct Snapshot(Arc<Registered>);
+pub struct Snapshot {
+    registered: Arc<Registered>,
+    overlay: Option<Arc<Overlay>>,
+}
 
 impl Snapshot {
     /// The number of the last commit it sees.
     pub fn seq(&self) -> SeqNo {
-        self.0.seq
+        self.registered.seq
+    }
+
+    /// The same moment, and what `overlay` holds on top of it.
+    pub(crate) fn under(&self, overlay: Arc<Overlay>) -> Self {
+        Self { registered: Arc::clone(&self.registered), overlay: Some(overlay) }
+    }
+
+    /// What a read of `tree` at this snapshot needs, taken at once.
+    pub(crate) fn view_of(&self, tree: &TreeState) -> Arc<ReadView> {
+        match &self.overlay {
+            None => tree.read_view(),
+            Some(overlay) => overlay.view_of(tree),
+        }
     }
 }
 
@@ -92,7 +110,7 @@ impl SnapshotRegistry {
         let mut live = self.live.lock();
         let seq = self.published();
         *live.readers.entry(seq).or_default() += 1;
-        Snapshot(Arc::new(Registered { seq, write: false, registry: Arc::clone(self) }))
+        self.registered(seq, false)
     }
 
     /// A snapshot of now back to which the commit index is kept. Call it under the commit lock:
@@ -104,7 +122,12 @@ impl SnapshotRegistry {
         *live.readers.entry(seq).or_default() += 1;
         *live.writers.entry(seq).or_default() += 1;
         self.note_oldest_write(&live);
-        Snapshot(Arc::new(Registered { seq, write: true, registry: Arc::clone(self) }))
+        self.registered(seq, true)
+    }
+
+    fn registered(self: &Arc<Self>, seq: SeqNo, write: bool) -> Snapshot {
+        let registered = Registered { seq, write, registry: Arc::clone(self) };
+        Snapshot { registered: Arc::new(registered), overlay: None }
     }
 
     /// The number below which no reader, now or later, tells versions apart: of the entries of a

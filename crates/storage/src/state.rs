@@ -18,6 +18,7 @@ use crate::memtable::TreeMemtable;
 use crate::read::ShadowCache;
 use crate::snapshot::SnapshotRegistry;
 use crate::sstable::BlockCache;
+use crate::transaction::OpenTransactions;
 use crate::version::{SweepQueue, TreeVersion};
 use crate::vfs::Env;
 use crate::wal::Promise;
@@ -52,6 +53,8 @@ pub(crate) struct Context {
     pub(crate) health: Health,
     /// Up to where the log is synced: what a manifest edit promises.
     pub(crate) synced: Mutex<Promise>,
+    /// Transactions that are open.
+    pub(crate) transactions: OpenTransactions,
     /// What keeps background work from going on.
     pub(crate) trouble: Trouble,
     /// Whether the engine's threads must end.

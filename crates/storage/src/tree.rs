@@ -65,7 +65,7 @@ impl Tree {
         counters: &ReadCounters,
         row: &mut RowBuffer,
     ) -> Result<bool> {
-        read::get(&self.state, key, projection, snapshot.seq(), counters, row)
+        read::get(&self.state, key, projection, snapshot, counters, row)
     }
 
     /// Reads the rows at `keys`, in any order; each row group is visited once. A key asked for
@@ -80,7 +80,7 @@ impl Tree {
         snapshot: &Snapshot,
         counters: &ReadCounters,
     ) -> Result<MultiGet> {
-        read::multi_get(&self.state, keys, projection, snapshot.seq(), counters)
+        read::multi_get(&self.state, keys, projection, snapshot, counters)
     }
 
     /// The rows of `request.range` visible at `snapshot`, in key order if `request.order` asks for
@@ -107,7 +107,7 @@ impl Tree {
         max: usize,
         snapshot: &Snapshot,
     ) -> Result<Vec<KeyRange>> {
-        read::split(&self.state, range, max, snapshot.seq())
+        read::split(&self.state, range, max, snapshot)
     }
 
     /// Whether every section of `range` is raw, so that an ordered scan costs no more than an
@@ -116,11 +116,11 @@ impl Tree {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn is_settled(&self, range: &KeyRange, snapshot: &Snapshot) -> Result<bool> {
-        read::is_settled(&self.state, range, snapshot.seq())
+        read::is_settled(&self.state, range, snapshot)
     }
 
     /// What is known of the tree without reading a file.
     pub fn statistics(&self, snapshot: &Snapshot) -> TreeStatistics {
-        read::statistics(&self.state, snapshot.seq())
+        read::statistics(&self.state, snapshot)
     }
 }

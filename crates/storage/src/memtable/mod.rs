@@ -8,6 +8,7 @@
 //! descending, and unique: nothing is ever replaced or removed. That is what makes the skip list
 //! safe to read while it grows (crossbeam-skiplist 0.1.3 loses reads while a key is replaced).
 
+mod as_of;
 mod btree;
 mod run;
 mod skiplist;
@@ -20,6 +21,7 @@ use crate::batch::EntryBytes;
 use crate::options::MemtableKind;
 use crate::{OpKind, SeqNo};
 
+use as_of::AsOf;
 pub(crate) use run::MemRun;
 use run::MemRuns;
 
@@ -90,6 +92,10 @@ impl TreeMemtable {
             MemtableKind::SkipList => Box::new(skiplist::SkipListMemtable::default()),
             MemtableKind::BTree => Box::new(btree::BTreeMemtable::default()),
         };
+        Self::of(table, gauge)
+    }
+
+    fn of(table: Box<dyn Memtable>, gauge: Arc<AtomicUsize>) -> Self {
         Self {
             table,
             bytes: AtomicUsize::new(0),
@@ -104,6 +110,18 @@ impl TreeMemtable {
             max_micros: AtomicI64::new(i64::MIN),
             runs: MemRuns::default(),
         }
+    }
+
+    /// The entries of this one at or below `through`, to be read only, all under the number
+    /// `shown`; of a key's entries the newest comes first as here. What is inserted later above
+    /// `through` is not among them.
+    pub(crate) fn as_of(self: &Arc<Self>, through: SeqNo, shown: SeqNo) -> Self {
+        let view = Self::of(Box::new(AsOf::new(Arc::clone(self), through, shown)), Arc::default());
+        view.entries.store(self.len(), Ordering::Relaxed);
+        view.deletes.store(self.deletes(), Ordering::Relaxed);
+        view.max_seq.store(shown, Ordering::Relaxed);
+        view.freeze(shown);
+        view
     }
 
     /// Adds an entry. (key, seq, kind) must be new.
@@ -149,6 +167,20 @@ impl TreeMemtable {
         mut visitor: impl FnMut(MemEntry<'_>) -> ControlFlow<()>,
     ) {
         self.table.visit(range, reverse, &mut visitor);
+    }
+
+    /// Shows `visitor` each key's newest entry, by key, until it breaks.
+    pub(crate) fn visit_newest(&self, mut visitor: impl FnMut(MemEntry<'_>) -> ControlFlow<()>) {
+        let mut last: Option<Vec<u8>> = None;
+        self.visit((Bound::Unbounded, Bound::Unbounded), false, |entry| {
+            if last.as_deref() == Some(entry.key) {
+                return ControlFlow::Continue(());
+            }
+            let last = last.get_or_insert_default();
+            last.clear();
+            last.extend_from_slice(entry.key);
+            visitor(entry)
+        });
     }
 
     /// Whether any entry, whatever its number, lies in `range`.

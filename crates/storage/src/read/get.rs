@@ -15,7 +15,7 @@ use super::source::open_file;
 use crate::sstable::{RowGroup, key_hash};
 use crate::state::TreeState;
 use crate::version::{LiveFile, TreeVersion};
-use crate::{OpKind, Result, SeqNo};
+use crate::{OpKind, Result, SeqNo, Snapshot};
 
 thread_local! {
     /// A key's values, for the search in row groups.
@@ -27,13 +27,14 @@ pub(crate) fn get(
     tree: &TreeState,
     key: &[u8],
     projection: &[usize],
-    snapshot: SeqNo,
+    snapshot: &Snapshot,
     counters: &ReadCounters,
     row: &mut RowBuffer,
 ) -> Result<bool> {
     row.clear();
     counters.gets.add(1);
-    let view = tree.read_view();
+    let view = snapshot.view_of(tree);
+    let snapshot = snapshot.seq();
     let schemas = tree.schemas();
     for memtable in &view.memtables {
         let mut found = Ok(false);

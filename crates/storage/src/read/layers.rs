@@ -121,6 +121,11 @@ impl Planner<'_> {
 
     /// What the snapshot sees of memtables, newest first; none if it stands between their runs.
     fn runs(&self) -> Option<Vec<(Arc<MemRun>, Arc<TreeMemtable>)>> {
+        // Runs are windows of numbers above 0, where a transaction shows its rows if it began
+        // before the first commit.
+        if self.snapshot == 0 {
+            return None;
+        }
         let mut runs = Vec::new();
         for memtable in self.view.memtables.iter().filter(|memtable| !memtable.is_empty()) {
             let here = memtable.runs_at(self.snapshot)?;

@@ -16,7 +16,7 @@ use crate::memtable::TreeMemtable;
 use crate::sstable::{RowGroup, key_hash};
 use crate::state::TreeState;
 use crate::version::LiveFile;
-use crate::{OpKind, Result, SeqNo};
+use crate::{OpKind, Result, SeqNo, Snapshot};
 
 /// The rows that [`Tree::multi_get`](crate::Tree::multi_get) found.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub(crate) fn multi_get(
     tree: &TreeState,
     keys: &[Vec<u8>],
     projection: &[usize],
-    snapshot: SeqNo,
+    snapshot: &Snapshot,
     counters: &ReadCounters,
 ) -> Result<MultiGet> {
     counters.gets.add(keys.len() as u64);
@@ -41,13 +41,13 @@ pub(crate) fn multi_get(
     let mut sorted: Vec<u32> = (0..count).collect();
     sorted.sort_unstable_by(|a, b| keys[*a as usize].cmp(&keys[*b as usize]).then(a.cmp(b)));
 
-    let view = tree.read_view();
+    let view = snapshot.view_of(tree);
     let schemas = tree.schemas();
     let mut lookup = Lookup {
         tree,
         schemas: &schemas,
         projection,
-        snapshot,
+        snapshot: snapshot.seq(),
         counters,
         found: vec![None; keys.len()],
         open: distinct(keys, &sorted),

@@ -106,7 +106,7 @@ pub(crate) fn scan(tree: &TreeState, request: &ScanRequest, snapshot: &Snapshot)
     if request.exact && !request.filter.as_ref().is_none_or(Predicate::is_exact) {
         return Err(Error::invalid("floats have several orders: a filter over them is not exact"));
     }
-    let view = tree.read_view();
+    let view = snapshot.view_of(tree);
     let schemas = tree.schemas();
     let planner = Planner {
         tree,

@@ -10,7 +10,7 @@ use super::source::open_file;
 use super::{KeyRange, ReadCounters};
 use crate::state::TreeState;
 use crate::version::LiveFile;
-use crate::{Result, SeqNo};
+use crate::{Result, Snapshot};
 
 /// What [`Tree::statistics`](crate::Tree::statistics) knows.
 #[derive(Clone, Debug)]
@@ -30,8 +30,9 @@ pub struct TreeStatistics {
 }
 
 /// See [`Tree::statistics`](crate::Tree::statistics).
-pub(crate) fn statistics(tree: &TreeState, snapshot: SeqNo) -> TreeStatistics {
-    let view = tree.read_view();
+pub(crate) fn statistics(tree: &TreeState, snapshot: &Snapshot) -> TreeStatistics {
+    let view = snapshot.view_of(tree);
+    let snapshot = snapshot.seq();
     let schema = tree.schema();
     let files: Vec<&Arc<LiveFile>> = view.version.files().map(|(_, file)| file).collect();
 
@@ -84,7 +85,7 @@ pub(crate) fn split(
     tree: &TreeState,
     range: &KeyRange,
     max: usize,
-    snapshot: SeqNo,
+    snapshot: &Snapshot,
 ) -> Result<Vec<KeyRange>> {
     if range.is_empty() {
         return Ok(Vec::new());
@@ -118,8 +119,13 @@ fn is_inside(range: &KeyRange, start: &Bound<Vec<u8>>, key: &[u8]) -> bool {
 }
 
 /// The first keys of row groups that meet the range, ascending, each with its group's bytes.
-fn weights(tree: &TreeState, range: &KeyRange, snapshot: SeqNo) -> Result<Vec<(Box<[u8]>, u64)>> {
-    let view = tree.read_view();
+fn weights(
+    tree: &TreeState,
+    range: &KeyRange,
+    snapshot: &Snapshot,
+) -> Result<Vec<(Box<[u8]>, u64)>> {
+    let view = snapshot.view_of(tree);
+    let snapshot = snapshot.seq();
     let schemas = tree.schemas();
     let mut weights = Vec::new();
     for (_, file) in view.version.files() {
@@ -143,11 +149,12 @@ fn weights(tree: &TreeState, range: &KeyRange, snapshot: SeqNo) -> Result<Vec<(B
 /// What files and memtables say as wholes is asked first: only where they overlap, and the range is
 /// a narrow one, are row groups looked at. A wide range over several sources counts as not settled
 /// even if none of its sections has two: read in any order it costs no more.
-pub(crate) fn is_settled(tree: &TreeState, range: &KeyRange, snapshot: SeqNo) -> Result<bool> {
+pub(crate) fn is_settled(tree: &TreeState, range: &KeyRange, snapshot: &Snapshot) -> Result<bool> {
     if range.is_empty() {
         return Ok(true);
     }
-    let view = tree.read_view();
+    let view = snapshot.view_of(tree);
+    let snapshot = snapshot.seq();
     let schemas = tree.schemas();
     let planner = Planner {
         tree,

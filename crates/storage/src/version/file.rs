@@ -100,9 +100,15 @@ impl LiveFile {
         Ok(self.reader.get_or_init(|| reader))
     }
 
-    /// The edit that removes it is durable: the file goes with its last user.
+    /// The file goes with its last user: the edit that removes it is durable, or it is in no
+    /// version.
     pub(crate) fn retire(&self) {
         self.obsolete.store(true, Ordering::Release);
+    }
+
+    /// The file stays: a log record names it from now on.
+    pub(crate) fn keep(&self) {
+        self.obsolete.store(false, Ordering::Release);
     }
 }
 

@@ -26,8 +26,10 @@ use super::runs::{Runs, open_unlisted};
 use super::throttle;
 use crate::describe::EngineCounters;
 use crate::engine::Core;
+use crate::memtable::TreeMemtable;
 use crate::sstable::{BlockCache, SsTableReader, key_hash};
 use crate::state::TreeState;
+use crate::transaction::Shared;
 use crate::version::{AddedFile, FileMeta, LiveFile, VersionEdit};
 use crate::wal::{BulkFile, CommitRecord};
 use crate::{Durability, Error, ErrorKind, Result, SeqNo, Snapshot, WriteBatch};
@@ -61,6 +63,8 @@ pub struct BulkLoad {
     duplicates: OnDuplicate,
     /// Rows exist if they do here; what was committed since is looked up in the files.
     snapshot: Snapshot,
+    /// The transaction that the load is part of, and what it had written to the tree.
+    within: Option<(Arc<Shared>, u64)>,
     runs: Runs,
 }
 
@@ -79,9 +83,30 @@ impl Drop for BulkLoad {
 impl BulkLoad {
     pub(crate) fn new(core: Arc<Core>, tree: Arc<TreeState>, duplicates: OnDuplicate) -> Self {
         let snapshot = core.pipeline.write_snapshot();
+        Self::at(core, tree, duplicates, snapshot, None)
+    }
+
+    /// A load that becomes part of a transaction's writes.
+    pub(crate) fn within(
+        transaction: Arc<Shared>,
+        tree: Arc<TreeState>,
+        duplicates: OnDuplicate,
+    ) -> Result<Self> {
+        let mark = transaction.mark(tree.id())?;
+        let (core, snapshot) = (Arc::clone(transaction.core()), transaction.snapshot());
+        Ok(Self::at(core, tree, duplicates, snapshot, Some((transaction, mark))))
+    }
+
+    fn at(
+        core: Arc<Core>,
+        tree: Arc<TreeState>,
+        duplicates: OnDuplicate,
+        snapshot: Snapshot,
+        within: Option<(Arc<Shared>, u64)>,
+    ) -> Self {
         let context = Arc::clone(&core.context);
-        let runs = Runs::new(context, Arc::clone(&tree), duplicates, snapshot.seq());
-        Self { core, tree, duplicates, snapshot, runs }
+        let runs = Runs::new(context, Arc::clone(&tree), duplicates, snapshot.clone());
+        Self { core, tree, duplicates, snapshot, within, runs }
     }
 
     /// Adds rows: all columns of the tree's current schema, in its order, of equal length.
@@ -95,7 +120,8 @@ impl BulkLoad {
     }
 
     /// Writes and syncs what is left, and commits the rows together with the changes of `with`,
-    /// which must not touch the loaded tree. Always durable.
+    /// which must not touch the loaded tree. Always durable; or all of it joins the writes of the
+    /// transaction that the load was begun in.
     ///
     /// # Errors
     /// `AlreadyExists` under [`OnDuplicate::Error`]; `Conflict` if a key of the load was committed
@@ -112,103 +138,145 @@ impl BulkLoad {
         let files = self.runs.finish(&core.versions)?;
         let kept = self.runs.kept();
         let rows = files.iter().map(|file| file.rows).sum();
+        if let Some((transaction, mark)) = &self.within {
+            let mark = (self.duplicates != OnDuplicate::Replace).then_some(*mark);
+            transaction.join(&self.tree, &files, with, mark)?;
+            self.runs.give_away();
+            return Ok(BulkOutcome { seq: self.snapshot.seq(), rows, kept });
+        }
         if files.is_empty() {
             let seq = core.commit(with, Durability::Full)?;
             return Ok(BulkOutcome { seq, rows, kept });
         }
-        let sst = core.context.dir.join("sst");
-        let synced = core.context.env.vfs.sync_dir(&sst);
-        synced.map_err(|error| Error::io(&sst, "sync", error))?;
-
         // A load that replaces rows blindly asks nothing of others' commits.
         let base = match (self.duplicates, with.base()) {
             (OnDuplicate::Replace, base) => base,
             _ => Some(self.snapshot.seq()),
         };
-        let load = Load::open(&core, &self.tree, files, base)?;
-        throttle::wait(&core.context, std::slice::from_ref(&self.tree))?;
-        core.flush_overlapping(&self.tree, &load.files, SeqNo::MAX)?;
-        let placed = load.commit(&core, &with)?;
-        // From here on the record says that the files are the tree's.
-        self.runs.give_away();
-        let seq = placed.seq;
-        let finished = load.publish(&core, placed, with);
-        finished.inspect_err(|error| core.pipeline.poison(error))?;
-        let counters = &core.context.counters;
-        EngineCounters::add(&counters.bulk_loads, 1);
-        let bytes = load.files.iter().map(|file| file.size).sum();
-        EngineCounters::add(&counters.bulk_bytes, bytes);
+        let loads = vec![(Arc::clone(&self.tree), files)];
+        let seq = core.commit_files(loads, with, base, || self.runs.give_away())?;
         Ok(BulkOutcome { seq, rows, kept })
     }
 }
 
-/// Files on their way into a tree.
-struct Load<'a> {
-    tree: &'a Arc<TreeState>,
+/// Files on their way into one tree: sorted, disjoint, and opened, since the commit index probes
+/// them as long as a transaction may ask.
+struct Load {
+    tree: Arc<TreeState>,
     files: Vec<FileMeta>,
-    /// The same, opened: the commit index probes them as long as a transaction may ask.
     open: Vec<Arc<LiveFile>>,
-    base: Option<SeqNo>,
 }
 
-impl<'a> Load<'a> {
-    fn open(
-        core: &Core,
-        tree: &'a Arc<TreeState>,
-        files: Vec<FileMeta>,
-        base: Option<SeqNo>,
-    ) -> Result<Self> {
+impl Load {
+    fn open(core: &Core, tree: Arc<TreeState>, files: Vec<FileMeta>) -> Result<Self> {
         let (schemas, cache) = (tree.schemas(), Arc::new(BlockCache::new(0)));
         let open = |meta| open_unlisted(&core.context, &schemas, meta, &cache);
         let open = files.iter().map(open).collect::<Result<_>>()?;
-        Ok(Self { tree, files, open, base })
+        Ok(Self { tree, files, open })
     }
 
-    /// Under the commit lock: checks, the record, number N, the memtable frozen at N.
-    fn commit(&self, core: &Core, with: &WriteBatch) -> Result<Placed> {
-        let trees = core.states(with.trees())?;
-        let keys = CommitKeys::of(with);
-        let named = self.files.iter().map(|meta| BulkFile {
+    fn named(&self) -> impl Iterator<Item = BulkFile> + '_ {
+        self.files.iter().map(|meta| BulkFile {
             tree: self.tree.id(),
             file_id: meta.id,
             size: meta.size,
             footer_checksum: meta.footer_checksum,
             rows: meta.rows,
-        });
-        let mut record = CommitRecord::new();
-        record.encode(with, &named.collect::<Vec<_>>())?;
-        let pipeline = &core.pipeline;
-        let mut state = pipeline.lock()?;
-        state.check(with, &keys, [self.tree.id()])?;
-        if let Some(base) = self.base {
-            state.check_bulk(self.tree, &self.open, base)?;
-        }
-        let bulk = vec![BulkKeys { tree: Arc::clone(self.tree), files: self.open.clone() }];
-        let placed =
-            pipeline.append(&mut state, &trees, with, keys, bulk, &mut record, Durability::Full)?;
-        state.begin_bulk(placed.seq, placed.position.segment, self.tree);
-        let active = self.tree.active();
-        if !active.is_empty() || active.is_pinned() {
-            pipeline.freeze(self.tree, &active, placed.seq);
-        }
-        Ok(placed)
-    }
-
-    /// Everything behind the number. An error here leaves the record without its edit.
-    fn publish(&self, core: &Core, placed: Placed, with: WriteBatch) -> Result<()> {
-        let (seq, segment) = (placed.seq, placed.position.segment);
-        let micros = placed.micros;
-        placed.insert(with);
-        core.pipeline.sync()?;
-        core.pipeline.wait_published(seq - 1)?;
-        let load = (Arc::clone(self.tree), self.files.clone());
-        core.place_bulk(&[load], seq, segment, micros)?;
-        core.pipeline.end_bulk(seq, self.tree);
-        core.pipeline.finish(seq)
+        })
     }
 }
 
+/// Under the commit lock: checks, the record, number N, the memtables frozen at N.
+fn place_record(
+    core: &Core,
+    loads: &[Load],
+    with: &WriteBatch,
+    base: Option<SeqNo>,
+) -> Result<Placed> {
+    let trees = core.states(with.trees())?;
+    let keys = CommitKeys::of(with);
+    let mut record = CommitRecord::new();
+    record.encode(with, &loads.iter().flat_map(Load::named).collect::<Vec<_>>())?;
+    let pipeline = &core.pipeline;
+    let mut state = pipeline.lock()?;
+    state.check(with, &keys, loads.iter().map(|load| load.tree.id()))?;
+    if let Some(base) = base {
+        for load in loads {
+            state.check_bulk(&load.tree, &load.open, base)?;
+        }
+    }
+    let bulk_keys =
+        |load: &Load| BulkKeys { tree: Arc::clone(&load.tree), files: load.open.clone() };
+    let bulk = loads.iter().map(bulk_keys).collect();
+    let placed =
+        pipeline.append(&mut state, &trees, with, keys, bulk, &mut record, Durability::Full)?;
+    for Load { tree, .. } in loads {
+        state.begin_bulk(placed.seq, placed.position.segment, tree);
+        let active = tree.active();
+        if !active.is_empty() || active.is_pinned() {
+            pipeline.freeze(tree, &active, placed.seq);
+        }
+    }
+    Ok(placed)
+}
+
 impl Core {
+    /// Commits files, sorted and disjoint within each tree, together with the changes of `with`,
+    /// which touch other trees: one record, one number. `base` is that of the files. `named` is
+    /// called once the record says that the files are the trees'.
+    pub(crate) fn commit_files(
+        &self,
+        loads: Vec<(Arc<TreeState>, Vec<FileMeta>)>,
+        with: WriteBatch,
+        base: Option<SeqNo>,
+        named: impl FnOnce(),
+    ) -> Result<SeqNo> {
+        let sst = self.context.dir.join("sst");
+        let synced = self.context.env.vfs.sync_dir(&sst);
+        synced.map_err(|error| Error::io(&sst, "sync", error))?;
+        let trees: Vec<_> = loads.iter().map(|(tree, _)| Arc::clone(tree)).collect();
+        let open = |(tree, files)| Load::open(self, tree, files);
+        let loads = loads.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+        throttle::wait(&self.context, &trees)?;
+        for load in &loads {
+            self.flush_overlapping(&load.tree, &load.files, SeqNo::MAX)?;
+        }
+        let placed = place_record(self, &loads, &with, base)?;
+        named();
+        let seq = placed.seq;
+        let finished = self.publish_files(&loads, placed, with);
+        finished.inspect_err(|error| self.pipeline.poison(error))?;
+        let counters = &self.context.counters;
+        EngineCounters::add(&counters.bulk_loads, 1);
+        let bytes = loads.iter().flat_map(|load| &load.files).map(|file| file.size).sum();
+        EngineCounters::add(&counters.bulk_bytes, bytes);
+        Ok(seq)
+    }
+
+    /// Everything behind the number. An error here leaves the record without its edit.
+    fn publish_files(&self, loads: &[Load], placed: Placed, with: WriteBatch) -> Result<()> {
+        let (seq, segment) = (placed.seq, placed.position.segment);
+        let micros = placed.micros;
+        placed.insert(with);
+        self.pipeline.sync()?;
+        self.pipeline.wait_published(seq - 1)?;
+        let files: Vec<_> =
+            loads.iter().map(|load| (Arc::clone(&load.tree), load.files.clone())).collect();
+        self.place_bulk(&files, seq, segment, micros)?;
+        self.pipeline.end_bulk(seq, loads.iter().map(|load| &*load.tree));
+        self.pipeline.finish(seq)
+    }
+
+    /// Flushes all that `tree`'s memtables hold now.
+    pub(crate) fn flush_tree(&self, tree: &TreeState) -> Result<()> {
+        let is_used = |table: &Arc<TreeMemtable>| !table.is_empty() || table.is_pinned();
+        if !tree.read_view().memtables.iter().any(is_used) {
+            return Ok(());
+        }
+        let through = self.pipeline.freeze_all([tree])?;
+        self.flush_frozen(tree, through)
+    }
+
     /// Flushes what `tree`'s memtables frozen at or below `seq` hold, all of them if `seq` is
     /// `SeqNo::MAX`, if any of it lies among the keys of `files`.
     fn flush_overlapping(&self, tree: &TreeState, files: &[FileMeta], seq: SeqNo) -> Result<()> {

@@ -219,7 +219,7 @@ impl Pipeline {
         durability: Durability,
     ) -> Result<Placed> {
         let mut state = self.lock()?;
-        state.check(batch, &keys, [])?;
+        state.check(batch, &keys, std::iter::empty())?;
         self.append(&mut state, trees, batch, keys, vec![], record, durability)
     }
 
@@ -585,9 +585,9 @@ impl Pipeline {
     }
 
     /// The files of bulk commit `seq` are placed.
-    pub(crate) fn end_bulk(&self, seq: SeqNo, tree: &TreeState) {
+    pub(crate) fn end_bulk<'a>(&self, seq: SeqNo, trees: impl Iterator<Item = &'a TreeState>) {
         self.commit.lock().pending_bulk.remove(&seq);
-        tree.end_bulk(seq);
+        trees.for_each(|tree| tree.end_bulk(seq));
         self.context.work.notify();
     }
 
@@ -630,11 +630,11 @@ impl Publication {
 impl CommitState {
     /// Fails with `Conflict` if another commit came first. `loaded` are trees that the commit
     /// writes to beside those of `batch`.
-    pub(crate) fn check<const N: usize>(
+    pub(crate) fn check(
         &self,
         batch: &WriteBatch,
         keys: &CommitKeys,
-        loaded: [TreeId; N],
+        loaded: impl Iterator<Item = TreeId>,
     ) -> Result<()> {
         if let Some(catalog_seq) = batch.catalog_seq() {
             self.check_epochs(batch.trees().chain(loaded), catalog_seq)?;

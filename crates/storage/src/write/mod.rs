@@ -4,6 +4,6 @@ pub(crate) mod bulk;
 pub(crate) mod commit;
 pub(crate) mod commit_index;
 pub(crate) mod flush;
-mod runs;
+pub(crate) mod runs;
 pub(crate) mod space;
 pub(crate) mod throttle;

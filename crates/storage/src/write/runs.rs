@@ -7,22 +7,24 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef};
 use arrow_select::interleave::interleave;
-use silt_codec::{KeyBuffer, Schemas};
+use silt_codec::{BatchBuilder, KeyBuffer, Schemas};
 
 use super::bulk::OnDuplicate;
 use super::flush::remove_file;
 use crate::batch::prefix_of;
+use crate::memtable::TreeMemtable;
 use crate::read::merge::{Merge, MergeRule};
 use crate::read::source::{FileSource, Groups, SourceContext};
 use crate::read::{KeyRange, ReadCounters, multi_get};
 use crate::sstable::{BlockCache, EntryBatch, SsTableReader, SsTableWriter};
 use crate::state::{Context, TreeState};
 use crate::version::{FileMeta, LiveFile, SweepQueue, VersionSet};
-use crate::{Error, OpKind, Result, SeqNo};
+use crate::{Error, OpKind, Result, SeqNo, Snapshot};
 
 /// Encoded data that reading the runs back holds in memory, at most.
 const MERGE_CACHE_BYTES_MAX: u64 = 32 << 20;
@@ -33,8 +35,8 @@ pub(super) struct Runs {
     tree: Arc<TreeState>,
     schemas: Schemas,
     duplicates: OnDuplicate,
-    /// Rows exist if they do at this number.
-    snapshot: SeqNo,
+    /// Rows exist if they do here.
+    snapshot: Snapshot,
     chunks: Vec<Chunk>,
     bytes: usize,
     bytes_max: usize,
@@ -92,7 +94,7 @@ impl Runs {
         context: Arc<Context>,
         tree: Arc<TreeState>,
         duplicates: OnDuplicate,
-        snapshot: SeqNo,
+        snapshot: Snapshot,
     ) -> Self {
         let schemas = tree.schemas();
         let bytes_max = context.options.memory_bytes / 8;
@@ -276,12 +278,14 @@ impl Runs {
             return Ok(Vec::new());
         };
         let range = (key_of(chunks, first), key_of(chunks, last));
-        if self.duplicates == OnDuplicate::Replace || !has_rows_between(&self.tree, range) {
+        if self.duplicates == OnDuplicate::Replace
+            || !has_rows_between(&self.tree, range, &self.snapshot)
+        {
             return Ok(places.to_vec());
         }
         let keys: Vec<Vec<u8>> = places.iter().map(|at| key_of(chunks, at).to_vec()).collect();
         let counters = ReadCounters::default();
-        let found = multi_get(&self.tree, &keys, &[], self.snapshot, &counters)?.positions;
+        let found = multi_get(&self.tree, &keys, &[], &self.snapshot, &counters)?.positions;
         if self.duplicates == OnDuplicate::Error
             && let Some(position) = found.first()
         {
@@ -324,25 +328,8 @@ impl Runs {
 
     /// `runs` as one, and how many rows were dropped because an equal key stays.
     fn merge(&self, runs: &[Vec<FileMeta>], versions: &VersionSet) -> Result<(Vec<FileMeta>, u64)> {
-        let cache = Arc::new(BlockCache::new(merge_cache_bytes(&self.context)));
         let rows_max = self.context.options.group_rows.max(1);
-        let source_context = SourceContext {
-            schemas: self.schemas.clone(),
-            projection: (0..self.schemas.current().columns.len()).collect(),
-            range: Arc::new(KeyRange::all()),
-            snapshot: 0,
-            reverse: false,
-            rows_max,
-            counters: Arc::default(),
-        };
-        let mut sources = Vec::new();
-        for run in runs {
-            let mut pieces = VecDeque::new();
-            for meta in run {
-                pieces.extend(open_groups(&self.context, &self.schemas, meta, &cache)?);
-            }
-            sources.push(FileSource::new(source_context.clone(), pieces));
-        }
+        let mut sources = sources(&self.context, &self.schemas, runs)?;
         // Of equal keys the merge gives that of the first source first.
         if self.duplicates == OnDuplicate::Replace {
             sources.reverse();
@@ -369,6 +356,91 @@ impl Runs {
         }
         Ok((files.finish()?, rows_in - rows_out))
     }
+}
+
+/// Runs to be merged, in their order.
+fn sources(
+    context: &Context,
+    schemas: &Schemas,
+    runs: &[Vec<FileMeta>],
+) -> Result<Vec<FileSource>> {
+    let cache = Arc::new(BlockCache::new(merge_cache_bytes(context)));
+    let source_context = SourceContext {
+        schemas: schemas.clone(),
+        projection: (0..schemas.current().columns.len()).collect(),
+        range: Arc::new(KeyRange::all()),
+        snapshot: 0,
+        reverse: false,
+        rows_max: context.options.group_rows.max(1),
+        counters: Arc::default(),
+    };
+    let mut sources = Vec::new();
+    for run in runs {
+        let mut pieces = VecDeque::new();
+        for meta in run {
+            pieces.extend(open_groups(context, schemas, meta, &cache)?);
+        }
+        sources.push(FileSource::new(source_context.clone(), pieces));
+    }
+    Ok(sources)
+}
+
+/// Makes one run of `runs`, newest first: of equal keys the newest entry stays, be it a delete.
+pub(crate) fn merge_newest(
+    context: &Context,
+    tree: &TreeState,
+    runs: &[Vec<FileMeta>],
+    versions: &VersionSet,
+) -> Result<Vec<FileMeta>> {
+    let schemas = tree.schemas();
+    let rule = FirstOfKey { keeps_all: false };
+    let rows_max = context.options.group_rows.max(1);
+    let mut merge = Merge::new(sources(context, &schemas, runs)?, rule, false, rows_max);
+    let mut files = Files::new(context, &schemas, versions);
+    while let Some(merged) = merge.next_merged()? {
+        files.append(&merged.entries)?;
+    }
+    files.finish()
+}
+
+/// Writes each key's newest entry in `memtable` as a run.
+pub(crate) fn write_newest(
+    context: &Context,
+    tree: &TreeState,
+    memtable: &TreeMemtable,
+    versions: &VersionSet,
+) -> Result<Vec<FileMeta>> {
+    let schemas = tree.schemas();
+    let rows_max = context.options.group_rows.max(1);
+    let all: Vec<usize> = (0..schemas.current().columns.len()).collect();
+    let mut builder = BatchBuilder::new(&schemas, &all, rows_max);
+    let mut files = Files::new(context, &schemas, versions);
+    let (mut keys, mut kinds) = (KeyBuffer::new(), Vec::new());
+    let mut append = |builder: &mut BatchBuilder, keys: &mut KeyBuffer, kinds: &mut Vec<OpKind>| {
+        files.append(&EntryBatch {
+            columns: builder.finish()?,
+            seqs: vec![0; keys.len()],
+            keys: std::mem::take(keys),
+            kinds: std::mem::take(kinds),
+        })
+    };
+    let mut failed: Result<()> = Ok(());
+    memtable.visit_newest(|entry| {
+        let row = (entry.kind == OpKind::Put).then_some(entry.row);
+        let pushed = builder.push(entry.key, row).map_err(Error::from);
+        keys.push(entry.key);
+        kinds.push(entry.kind);
+        failed = pushed.and_then(|()| match keys.len() < rows_max {
+            true => Ok(()),
+            false => append(&mut builder, &mut keys, &mut kinds),
+        });
+        if failed.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    failed?;
+    if !keys.is_empty() {
+        append(&mut builder, &mut keys, &mut kinds)?;
+    }
+    files.finish()
 }
 
 /// Gives a key's first entry, or all where a second one is an error that names the key.
@@ -478,9 +550,9 @@ fn open_groups(
 }
 
 /// Whether any memtable or file of `tree` reaches into the keys from `first` to `last`.
-fn has_rows_between(tree: &TreeState, (first, last): (&[u8], &[u8])) -> bool {
+fn has_rows_between(tree: &TreeState, (first, last): (&[u8], &[u8]), snapshot: &Snapshot) -> bool {
     use std::ops::Bound::Included;
-    let view = tree.read_view();
+    let view = snapshot.view_of(tree);
     let in_files =
         (0..view.version.levels.len()).any(|level| view.version.overlaps(level, first, last));
     in_files || view.memtables.iter().any(|table| table.overlaps((Included(first), Included(last))))

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use silt_storage::vfs::Env;
-use silt_storage::{Engine, OnDuplicate, Options, TreeId};
+use silt_storage::{Engine, OnDuplicate, Options, TreeId, WriteBatch};
 
 use crate::support::{Change, Dice, Key, Model, Row, batch, columns, contents, schema};
 
@@ -21,6 +21,7 @@ fn options() -> Options {
     Options {
         memory_bytes: 8 << 20,
         memtable_bytes: 32 << 10,
+        transaction_bytes: 4 << 10,
         wal_segment_bytes: 256 << 10,
         file_bytes: 64 << 10,
         group_rows: 256,
@@ -39,7 +40,8 @@ fn open(dir: &Path) -> (Engine, [u32; 2]) {
     (engine, trees)
 }
 
-/// What commit `n` does; every seventh is a bulk load into the first tree.
+/// What commit `n` does; every seventh is a bulk load into the first tree. Every fifth is a
+/// transaction of several statements, loads in bulk among them.
 fn commit(n: u64, trees: [u32; 2]) -> (Vec<Change>, bool) {
     let dice = Dice::new(n);
     let bulk = n.is_multiple_of(7);
@@ -58,14 +60,31 @@ fn commit(n: u64, trees: [u32; 2]) -> (Vec<Change>, bool) {
 
 fn write(engine: &Engine, n: u64, trees: [u32; 2]) -> u64 {
     let (changes, bulk) = commit(n, trees);
+    if n.is_multiple_of(5) {
+        let transaction = engine.begin();
+        for (number, statement) in changes.chunks(changes.len().div_ceil(4).max(1)).enumerate() {
+            if number == 2 && bulk {
+                let mut load =
+                    transaction.bulk_load(TreeId(trees[0]), OnDuplicate::Replace).unwrap();
+                load.push(columns(&rows_of(statement))).unwrap();
+                load.finish(WriteBatch::new()).unwrap();
+            } else {
+                transaction.apply(batch(engine, statement)).unwrap();
+            }
+        }
+        return transaction.commit().unwrap();
+    }
     if !bulk {
         return engine.commit(batch(engine, &changes)).unwrap();
     }
-    let rows: Vec<(Key, Row)> =
-        changes.into_iter().filter_map(|(_, key, row)| Some((key, row?))).collect();
+    let rows = rows_of(&changes);
     let mut load = engine.bulk_load(TreeId(trees[0]), OnDuplicate::Replace).unwrap();
     load.push(columns(&rows)).unwrap();
-    load.finish(silt_storage::WriteBatch::new()).unwrap().seq
+    load.finish(WriteBatch::new()).unwrap().seq
+}
+
+fn rows_of(changes: &[Change]) -> Vec<(Key, Row)> {
+    changes.iter().filter_map(|(_, key, row)| Some((key.clone(), row.clone()?))).collect()
 }
 
 #[test]

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests stand outside the engine")]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers throughout")]
 
+mod bank;
 mod bulk;
 mod corrupt;
 mod counters;
@@ -17,3 +18,4 @@ mod open;
 mod power;
 mod support;
 mod told;
+mod transactions;

@@ -1,4 +1,8 @@
 //! Random operations against a `BTreeMap` of versions.
+//!
+//! Several transactions are open at once beside commits, flushes and compactions. The oracle is
+//! snapshot isolation itself: a transaction sees the versions of its base under a map of its own
+//! writes, and commits unless a key of it has a version above the base.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -7,8 +11,8 @@ use std::sync::Arc;
 use silt_codec::{CompareOp, RowBuffer, Value, ValueRef};
 use silt_storage::vfs::{CrashMode, StrictVfs};
 use silt_storage::{
-    Engine, ErrorKind, KeyRange, OnDuplicate, Options, Predicate, ReadCounters, ScanOrder,
-    ScanRequest, SeqNo, Snapshot, Tree, TreeId, WriteBatch,
+    BulkLoad, BulkOutcome, Engine, ErrorKind, KeyRange, OnDuplicate, Options, Predicate,
+    ReadCounters, ScanOrder, ScanRequest, SeqNo, Snapshot, Transaction, Tree, TreeId, WriteBatch,
 };
 
 use crate::support::{
@@ -28,7 +32,58 @@ struct World {
     trees: Vec<u32>,
     model: Model,
     last: SeqNo,
-    snapshots: Vec<Snapshot>,
+    snapshots: Vec<Moment>,
+    transactions: Vec<Open>,
+    /// Commits of bulk files, by tree.
+    bulk_commits: Vec<(u32, SeqNo)>,
+    /// Transactions that committed, and those that lost.
+    ended: (u64, u64),
+}
+
+/// What a transaction wrote.
+type Own = BTreeMap<(u32, Key), Option<Row>>;
+
+/// An open transaction, and what it wrote.
+struct Open {
+    transaction: Transaction,
+    own: Own,
+}
+
+/// A snapshot, and what is on top of it if it is a transaction's.
+#[derive(Clone)]
+struct Moment {
+    snapshot: Snapshot,
+    own: Arc<Own>,
+}
+
+impl Moment {
+    fn new(snapshot: Snapshot, own: &Own) -> Self {
+        Self { snapshot, own: Arc::new(own.clone()) }
+    }
+
+    fn get(&self, model: &Model, tree: u32, key: &Key) -> Option<Row> {
+        match self.own.get(&(tree, key.clone())) {
+            Some(row) => row.clone(),
+            None => model.get(tree, key, self.snapshot.seq()),
+        }
+    }
+
+    fn contents(&self, model: &Model, tree: u32) -> Vec<(Key, Row)> {
+        let committed = model.contents(tree, self.snapshot.seq());
+        let own = self.own.iter().filter(|((of, _), _)| *of == tree);
+        let mut rows: BTreeMap<(i64, std::cmp::Reverse<String>), Row> = BTreeMap::new();
+        let place = |key: &Key| (key.0, std::cmp::Reverse(key.1.clone()));
+        for (key, row) in committed {
+            rows.insert(place(&key), row);
+        }
+        for ((_, key), row) in own {
+            match row {
+                Some(row) => drop(rows.insert(place(key), row.clone())),
+                None => drop(rows.remove(&place(key))),
+            }
+        }
+        rows.into_iter().map(|((a, b), row)| ((a, b.0), row)).collect()
+    }
 }
 
 impl World {
@@ -47,6 +102,9 @@ impl World {
             model: Model::default(),
             last: 0,
             snapshots: Vec::new(),
+            transactions: Vec::new(),
+            bulk_commits: Vec::new(),
+            ended: (0, 0),
         }
     }
 
@@ -57,9 +115,18 @@ impl World {
 
     fn step(&mut self) {
         match self.dice.below(100) {
-            0..40 => self.commit(),
-            40..45 => self.bulk(),
-            45..50 => self.snapshots.push(self.engine.snapshot()),
+            0..26 => self.commit(),
+            26..30 => self.bulk(),
+            30..42 => self.transact(),
+            42..44 => self.end_transaction(),
+            44..47 => self.snapshots.push(Moment::new(self.engine.snapshot(), &Own::new())),
+            47..50 => {
+                let moments = self
+                    .transactions
+                    .iter()
+                    .map(|open| Moment::new(open.transaction.snapshot(), &open.own));
+                self.snapshots.extend(moments);
+            }
             50..56 => {
                 if !self.snapshots.is_empty() {
                     let index = self.dice.below(self.snapshots.len() as u64) as usize;
@@ -108,28 +175,28 @@ impl World {
         self.last = seq;
     }
 
-    fn bulk(&mut self) {
-        let (id, tree) = self.tree();
+    /// Some rows for a bulk load, with repetitions, and what becomes of those that are there.
+    fn rows_to_load(&self) -> (Vec<(Key, Row)>, OnDuplicate) {
         let many = if self.dice.chance(20) { 600 } else { 60 };
         let count = 1 + self.dice.below(many);
-        let rows: Vec<(Key, Row)> = (0..count)
-            .map(|_| {
-                // Half of them beyond the keys of ordinary commits.
-                let space = if self.dice.chance(50) { KEY_SPACE } else { KEY_SPACE * 20 };
-                (self.dice.key(space), self.dice.row())
-            })
-            .collect();
-        let duplicates = [OnDuplicate::Error, OnDuplicate::Replace, OnDuplicate::Keep]
-            [self.dice.below(3) as usize];
-        let other = self.trees[0];
-        let with: Vec<Change> = match self.dice.chance(50) && other != id {
-            true => vec![(other, self.dice.key(KEY_SPACE), Some(self.dice.row()))],
-            false => Vec::new(),
-        };
-        let existing: BTreeMap<Key, Row> = self.model.contents(id, self.last).into_iter().collect();
+        let rows = (0..count).map(|_| {
+            // Half of them beyond the keys of ordinary commits.
+            let space = if self.dice.chance(50) { KEY_SPACE } else { KEY_SPACE * 20 };
+            (self.dice.key(space), self.dice.row())
+        });
+        let duplicates = [OnDuplicate::Error, OnDuplicate::Replace, OnDuplicate::Keep];
+        (rows.collect(), duplicates[self.dice.below(3) as usize])
+    }
+
+    /// Rows that a load leaves in the tree; none if it must be refused.
+    fn loaded(
+        rows: &[(Key, Row)],
+        duplicates: OnDuplicate,
+        existing: &BTreeMap<Key, Row>,
+    ) -> Option<BTreeMap<Key, Row>> {
         let mut result: BTreeMap<Key, Row> = BTreeMap::new();
         let mut duplicate = false;
-        for (key, row) in &rows {
+        for (key, row) in rows {
             let there = existing.contains_key(key);
             let seen = result.contains_key(key);
             duplicate |= there || seen;
@@ -138,20 +205,49 @@ impl World {
                 _ => drop(result.insert(key.clone(), row.clone())),
             }
         }
-        let mut load = self.engine.bulk_load(tree.id(), duplicates).unwrap();
+        (!duplicate || duplicates != OnDuplicate::Error).then_some(result)
+    }
+
+    /// A change of the first tree beside a load into another.
+    fn beside(&self, id: u32) -> Vec<Change> {
+        let other = self.trees[0];
+        match self.dice.chance(50) && other != id {
+            true => vec![(other, self.dice.key(KEY_SPACE), Some(self.dice.row()))],
+            false => Vec::new(),
+        }
+    }
+
+    fn push_all(
+        &self,
+        mut load: BulkLoad,
+        rows: &[(Key, Row)],
+        with: &[Change],
+    ) -> silt_storage::Result<BulkOutcome> {
         let part_rows = 1 + self.dice.below(200) as usize;
-        let pushed = rows.chunks(part_rows).try_for_each(|part| load.push(columns(part)));
+        rows.chunks(part_rows).try_for_each(|part| load.push(columns(part)))?;
         // A repetition within the load may show as soon as a part of it is sorted.
-        let outcome = pushed.and_then(|()| load.finish(batch(&self.engine, &with)));
-        if matches!(duplicates, OnDuplicate::Error) && duplicate {
+        load.finish(batch(&self.engine, with))
+    }
+
+    fn bulk(&mut self) {
+        let (id, tree) = self.tree();
+        let (rows, duplicates) = self.rows_to_load();
+        let with = self.beside(id);
+        let existing: BTreeMap<Key, Row> = self.model.contents(id, self.last).into_iter().collect();
+        let load = self.engine.bulk_load(tree.id(), duplicates).unwrap();
+        let outcome = self.push_all(load, &rows, &with);
+        let Some(result) = Self::loaded(&rows, duplicates, &existing) else {
             let error = outcome.expect_err("a duplicate key is refused");
             assert_eq!(error.kind(), ErrorKind::AlreadyExists, "seed {}: {error}", self.seed);
             return;
-        }
+        };
         let outcome = outcome.unwrap();
         let mut changes: Vec<Change> =
             result.iter().map(|(key, row)| (id, key.clone(), Some(row.clone()))).collect();
         assert_eq!(outcome.rows, changes.len() as u64, "seed {}", self.seed);
+        if !changes.is_empty() {
+            self.bulk_commits.push((id, outcome.seq));
+        }
         changes.extend(with);
         if outcome.seq > self.last {
             assert_eq!(outcome.seq, self.last + 1, "seed {}: numbers are dense", self.seed);
@@ -162,23 +258,109 @@ impl World {
         self.model.apply(outcome.seq, &changes);
     }
 
-    fn moment(&self) -> Snapshot {
+    /// A statement of a transaction, of a new one if few are open.
+    fn transact(&mut self) {
+        if self.transactions.is_empty() || (self.transactions.len() < 4 && self.dice.chance(20)) {
+            let transaction = self.engine.begin();
+            assert_eq!(transaction.base().seq(), self.last, "seed {}", self.seed);
+            self.transactions.push(Open { transaction, own: Own::new() });
+        }
+        let index = self.dice.below(self.transactions.len() as u64) as usize;
+        if self.dice.chance(85) {
+            let changes = self.changes(12);
+            let open = &mut self.transactions[index];
+            open.transaction.apply(batch(&self.engine, &changes)).unwrap();
+            open.own.extend(changes.into_iter().map(|(tree, key, row)| ((tree, key), row)));
+            return;
+        }
+        let (id, tree) = self.tree();
+        let (rows, duplicates) = self.rows_to_load();
+        let with = self.beside(id);
+        let open = &self.transactions[index];
+        let moment = Moment::new(open.transaction.snapshot(), &open.own);
+        let existing: BTreeMap<Key, Row> = moment.contents(&self.model, id).into_iter().collect();
+        let load = open.transaction.bulk_load(tree.id(), duplicates).unwrap();
+        let outcome = self.push_all(load, &rows, &with);
+        let Some(result) = Self::loaded(&rows, duplicates, &existing) else {
+            // The statement failed: the transaction is as it was before it.
+            let error = outcome.expect_err("a duplicate key is refused");
+            assert_eq!(error.kind(), ErrorKind::AlreadyExists, "seed {}: {error}", self.seed);
+            return;
+        };
+        assert_eq!(outcome.unwrap().rows, result.len() as u64, "seed {}", self.seed);
+        let own = &mut self.transactions[index].own;
+        own.extend(result.into_iter().map(|(key, row)| ((id, key), Some(row))));
+        own.extend(with.into_iter().map(|(tree, key, row)| ((tree, key), row)));
+    }
+
+    /// Commits a transaction, or rolls it back.
+    fn end_transaction(&mut self) {
+        if self.transactions.is_empty() {
+            return;
+        }
+        let index = self.dice.below(self.transactions.len() as u64) as usize;
+        let Open { transaction, own } = self.transactions.swap_remove(index);
+        let base = transaction.base().seq();
+        if self.dice.chance(25) {
+            drop(transaction);
+            return;
+        }
+        let is_late = |(tree, key): &(u32, Key)| self.model.newest(*tree, key) > base;
+        let late: Vec<&(u32, Key)> = own.keys().filter(|key| is_late(key)).collect();
+        let context = format!("seed {}: base {base}, late: {late:?}", self.seed);
+        match transaction.commit() {
+            Ok(seq) => {
+                assert!(late.is_empty(), "{context}: committed as {seq}");
+                assert_eq!(seq, self.last + u64::from(!own.is_empty()), "{context}");
+                self.last = seq;
+                let trees: BTreeSet<u32> = own.keys().map(|(tree, _)| *tree).collect();
+                // Some of them may be of files.
+                self.bulk_commits.extend(trees.into_iter().map(|tree| (tree, seq)));
+                let changes: Vec<Change> =
+                    own.into_iter().map(|((tree, key), row)| (tree, key, row)).collect();
+                self.model.apply(seq, &changes);
+                self.ended.0 += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Conflict, "{context}: {error}");
+                self.ended.1 += 1;
+                let Some((tree, key)) = error.key() else {
+                    assert!(error.to_string().contains("not kept"), "{context}: {error}");
+                    return;
+                };
+                let handle = self.engine.tree(tree).unwrap();
+                let is_named =
+                    late.iter().any(|(of, late)| *of == tree.0 && key_bytes(&handle, late) == key);
+                // Two loads whose ranges meet are taken to conflict.
+                let is_coarse = self.bulk_commits.iter().any(|at| at.0 == tree.0 && at.1 > base);
+                assert!(is_named || is_coarse, "{context}: {error}, {key:?}");
+            }
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        if !self.transactions.is_empty() && self.dice.chance(40) {
+            let index = self.dice.below(self.transactions.len() as u64) as usize;
+            let open = &self.transactions[index];
+            return Moment::new(open.transaction.snapshot(), &open.own);
+        }
         if self.snapshots.is_empty() || self.dice.chance(50) {
-            return self.engine.snapshot();
+            return Moment::new(self.engine.snapshot(), &Own::new());
         }
         self.snapshots[self.dice.below(self.snapshots.len() as u64) as usize].clone()
     }
 
     fn get(&self) {
         let (id, tree) = self.tree();
-        let snapshot = self.moment();
+        let moment = self.moment();
+        let snapshot = &moment.snapshot;
         let key = self.dice.key(KEY_SPACE * 2);
-        let wanted = self.model.get(id, &key, snapshot.seq());
+        let wanted = moment.get(&self.model, id, &key);
         let mut row = RowBuffer::new();
         let projection = [3, 0, 2];
         let counters = ReadCounters::new();
         let found =
-            tree.get(&key_bytes(&tree, &key), &projection, &snapshot, &counters, &mut row).unwrap();
+            tree.get(&key_bytes(&tree, &key), &projection, snapshot, &counters, &mut row).unwrap();
         assert_eq!(
             found,
             wanted.is_some(),
@@ -195,29 +377,25 @@ impl World {
 
     fn multi_get(&self) {
         let (id, tree) = self.tree();
-        let snapshot = self.moment();
+        let moment = self.moment();
+        let snapshot = &moment.snapshot;
         let keys: Vec<Key> =
             (0..self.dice.below(80)).map(|_| self.dice.key(KEY_SPACE * 2)).collect();
         let encoded: Vec<Vec<u8>> = keys.iter().map(|key| key_bytes(&tree, key)).collect();
         let found =
-            tree.multi_get(&encoded, &[0, 1, 2, 3], &snapshot, &ReadCounters::new()).unwrap();
+            tree.multi_get(&encoded, &[0, 1, 2, 3], snapshot, &ReadCounters::new()).unwrap();
         let got = rows(&found.batch);
         assert_eq!(got.len(), found.positions.len());
         let mut encoded_found = Vec::new();
         for ((key, row), position) in got.iter().zip(&found.positions) {
             assert_eq!(*key, keys[*position as usize], "seed {}", self.seed);
-            assert_eq!(
-                Some(row.clone()),
-                self.model.get(id, key, snapshot.seq()),
-                "seed {}",
-                self.seed
-            );
+            assert_eq!(Some(row.clone()), moment.get(&self.model, id, key), "seed {}", self.seed);
             encoded_found.push(encoded[*position as usize].clone());
         }
         assert!(encoded_found.is_sorted(), "seed {}: rows come in key order", self.seed);
         let distinct: BTreeSet<&Key> = keys.iter().collect();
         let there =
-            distinct.iter().filter(|key| self.model.get(id, key, snapshot.seq()).is_some()).count();
+            distinct.iter().filter(|key| moment.get(&self.model, id, key).is_some()).count();
         let distinct_found: BTreeSet<&Key> = got.iter().map(|(key, _)| key).collect();
         assert_eq!(distinct_found.len(), there, "seed {}", self.seed);
     }
@@ -245,11 +423,12 @@ impl World {
 
     fn scan(&self) {
         let (id, tree) = self.tree();
-        let snapshot = self.moment();
+        let moment = self.moment();
+        let snapshot = &moment.snapshot;
         let range = self.range(&tree);
         let order = [ScanOrder::Unordered, ScanOrder::Forward, ScanOrder::Reverse]
             [self.dice.below(3) as usize];
-        let mut wanted: Vec<(Key, Row)> = self.model.contents(id, snapshot.seq());
+        let mut wanted: Vec<(Key, Row)> = moment.contents(&self.model, id);
         wanted.retain(|(key, _)| range.contains(&key_bytes(&tree, key)));
         let filter = self.dice.chance(40).then(|| match self.dice.below(4) {
             0 => Predicate::IsNull(2),
@@ -271,12 +450,12 @@ impl World {
         };
         // Sometimes in parts, as partitions of a query read them.
         let parts = match self.dice.chance(30) && limit.is_none() {
-            true => tree.split(&range, 1 + self.dice.below(4) as usize, &snapshot).unwrap(),
+            true => tree.split(&range, 1 + self.dice.below(4) as usize, snapshot).unwrap(),
             false => vec![range.clone()],
         };
         let mut got = Vec::new();
         for range in parts {
-            for batch in tree.scan(&ScanRequest { range, ..request.clone() }, &snapshot).unwrap() {
+            for batch in tree.scan(&ScanRequest { range, ..request.clone() }, snapshot).unwrap() {
                 let batch = batch.unwrap();
                 assert!(batch.num_rows() <= request.batch_rows, "seed {}", self.seed);
                 got.extend(rows(&batch));
@@ -318,11 +497,15 @@ impl World {
     }
 
     fn check_all(&self) {
-        let now = self.engine.snapshot();
-        for snapshot in self.snapshots.iter().chain([&now]) {
+        let now = Moment::new(self.engine.snapshot(), &Own::new());
+        let open = self.transactions.iter();
+        let open: Vec<Moment> =
+            open.map(|open| Moment::new(open.transaction.snapshot(), &open.own)).collect();
+        for moment in self.snapshots.iter().chain(&open).chain([&now]) {
+            let snapshot = &moment.snapshot;
             for &id in &self.trees {
                 let tree = self.engine.tree(TreeId(id)).unwrap();
-                let wanted = self.model.contents(id, snapshot.seq());
+                let wanted = moment.contents(&self.model, id);
                 let got = contents(&tree, snapshot).unwrap();
                 assert_eq!(got, wanted, "seed {} tree {id} at {}", self.seed, snapshot.seq());
                 let statistics = tree.statistics(snapshot);
@@ -338,8 +521,17 @@ impl World {
         }
     }
 
+    /// Nothing is left of transactions and loads that are over.
+    fn check_files(&self) {
+        let levels = self.engine.describe().trees.into_iter().flat_map(|tree| tree.levels);
+        let listed: usize = levels.map(|level| level.files.len()).sum();
+        let tables = self.vfs.files().into_keys().filter(|path| path.starts_with("/db/sst"));
+        assert_eq!(tables.count(), listed, "seed {}", self.seed);
+    }
+
     fn reopen(&mut self) {
         self.snapshots.clear();
+        self.transactions.clear();
         self.engine.close().unwrap();
         self.open_again();
     }
@@ -347,6 +539,7 @@ impl World {
     /// The process dies, or the machine: every commit was acknowledged as durable.
     fn crash(&mut self) {
         self.snapshots.clear();
+        self.transactions.clear();
         let mode = CrashMode::ALL[self.dice.below(5) as usize];
         self.vfs = self.vfs.crash_image(self.dice.below(u64::MAX), mode);
         self.open_again();
@@ -379,17 +572,19 @@ fn passes(filter: &Predicate, (key, (v, w)): &(Key, Row)) -> bool {
     }
 }
 
-fn run(seed: u64, options: Options, operations: usize) -> Engine {
+fn run(seed: u64, options: Options, operations: usize) -> (Engine, (u64, u64)) {
     let mut world = World::new(seed, options);
     for _ in 0..operations {
         world.step();
     }
     world.check_all();
     world.snapshots.clear();
+    world.transactions.clear();
     world.engine.flush().unwrap();
     world.engine.run_until_idle().unwrap();
     world.check_all();
-    world.engine.clone()
+    world.check_files();
+    (world.engine.clone(), world.ended)
 }
 
 /// Seeds to run: `SILT_SEEDS=from..to` replays some, the default is a share for CI.
@@ -406,8 +601,10 @@ fn seeds(default: u64) -> std::ops::Range<u64> {
 #[test]
 fn random_operations_agree_with_a_map_of_versions() {
     let mut deepest = 0;
+    let mut ended = (0, 0);
     for seed in seeds(100) {
-        let engine = run(seed, small_options(), 400);
+        let (engine, (committed, lost)) = run(seed, small_options(), 400);
+        ended = (ended.0 + committed, ended.1 + lost);
         let levels = engine
             .describe()
             .trees
@@ -416,6 +613,8 @@ fn random_operations_agree_with_a_map_of_versions() {
         deepest = deepest.max(levels.max().unwrap_or(0));
     }
     assert!(deepest >= 2, "only {deepest} levels were filled");
+    let (committed, lost) = ended;
+    assert!(committed > 50 && lost > 50, "{committed} transactions committed, {lost} lost");
 }
 
 #[test]
@@ -429,6 +628,8 @@ fn extreme_options_agree_with_a_map_of_versions() {
         Options { wal_segment_bytes: 1 << 10, wal_bytes_max: 4 << 10, ..small_options() },
         Options { memtable_kind: silt_storage::MemtableKind::BTree, ..small_options() },
         Options { filter_bits: 1, ..small_options() },
+        Options { transaction_bytes: 1, ..small_options() },
+        Options { transaction_bytes: 1 << 20, ..small_options() },
     ];
     for (index, options) in extremes.into_iter().enumerate() {
         for seed in seeds(4) {

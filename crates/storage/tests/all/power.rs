@@ -109,6 +109,26 @@ fn verify(image: &StrictVfs, progress: &Progress) -> Verdict<()> {
     }
 }
 
+/// A transaction of several statements over two trees: `changes`, then `rows` loaded into `tree`
+/// where they replace what is there. Much of it is spilled.
+fn transact(
+    engine: &Engine,
+    changes: &[Change],
+    rows: &[(Key, Row)],
+    tree: u32,
+) -> silt_storage::Transaction {
+    let transaction = engine.begin();
+    for statement in changes.chunks(4) {
+        transaction.apply(batch(engine, statement)).unwrap();
+    }
+    if !rows.is_empty() {
+        let mut load = transaction.bulk_load(TreeId(tree), OnDuplicate::Replace).unwrap();
+        load.push(columns(rows)).unwrap();
+        load.finish(silt_storage::WriteBatch::new()).unwrap();
+    }
+    transaction
+}
+
 /// Runs the workload and cuts the power all along; gives the images taken and the violations.
 fn run(seed: u64, every: u64, commits: u64, sync_is_noop: bool) -> (u64, Vec<String>) {
     let vfs = StrictVfs::new();
@@ -150,6 +170,19 @@ fn run(seed: u64, every: u64, commits: u64, sync_is_noop: bool) -> (u64, Vec<Str
             let mut load = engine.bulk_load(TreeId(trees[0]), OnDuplicate::Replace).unwrap();
             load.push(columns(&rows)).unwrap();
             assert_eq!(load.finish(with).unwrap().seq, next);
+        } else if dice.chance(25) {
+            let rows: Vec<(Key, Row)> =
+                (0..dice.below(90)).map(|_| (dice.key(2_000), dice.row())).collect();
+            let transaction = transact(&engine, &changes, &rows, trees[1]);
+            changes
+                .extend(rows.iter().map(|(key, row)| (trees[1], key.clone(), Some(row.clone()))));
+            if changes.is_empty() || dice.chance(20) {
+                drop(transaction);
+                continue;
+            }
+            progress.model.lock().unwrap().apply(next, &changes);
+            progress.submitted.store(next, Ordering::SeqCst);
+            assert_eq!(transaction.commit().unwrap(), next);
         } else {
             progress.model.lock().unwrap().apply(next, &changes);
             progress.submitted.store(next, Ordering::SeqCst);

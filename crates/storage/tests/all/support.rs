@@ -41,6 +41,7 @@ pub fn small_options() -> Options {
     Options {
         memory_bytes: 1 << 20,
         memtable_bytes: 4 << 10,
+        transaction_bytes: 2 << 10,
         wal_segment_bytes: 32 << 10,
         wal_bytes_max: 128 << 10,
         file_bytes: 16 << 10,
@@ -139,6 +140,12 @@ impl Model {
     pub fn get(&self, tree: u32, key: &Key, seq: SeqNo) -> Option<Row> {
         let versions = self.versions.get(&(tree, key.clone()))?;
         versions.iter().rev().find(|(at, _)| *at <= seq)?.1.clone()
+    }
+
+    /// The number of a key's newest version; 0 if it has none.
+    pub fn newest(&self, tree: u32, key: &Key) -> SeqNo {
+        let versions = self.versions.get(&(tree, key.clone()));
+        versions.and_then(|versions| versions.last()).map_or(0, |(seq, _)| *seq)
     }
 
     /// The rows of a tree at a number, in key order: a ascending, b descending.
