@@ -163,6 +163,8 @@ impl Planner<'_> {
             files.extend(version.overlapping(level, first, last));
         }
         // Those beside the range hide nothing in it, and may be seen in part.
+        // Files of the reader's own transaction may be among them (`LiveFile::is_private`), and runs
+        // of its own memtable: bitmaps are kept by the list of sources, which nobody else has.
         for other in files.iter().filter(|other| self.meets(other)) {
             let reader = open_file(self.tree.context(), self.schemas, other)?;
             newer.push(Source::File(Arc::clone(reader)));

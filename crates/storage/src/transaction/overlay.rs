@@ -53,6 +53,7 @@ impl Overlay {
 
 impl OwnRows {
     pub(crate) fn new(memtable: Option<Arc<TreeMemtable>>, files: Vec<Arc<LiveFile>>) -> Self {
+        debug_assert!(files.iter().all(|file| file.is_private()));
         Self { memtable, files, last: Mutex::default() }
     }
 

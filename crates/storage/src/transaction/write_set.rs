@@ -301,7 +301,7 @@ impl TreeWrites {
         let open = |meta: &FileMeta| {
             let numbered =
                 FileMeta { file_seq: Some(base), min_seq: base, max_seq: base, ..meta.clone() };
-            let file = LiveFile::new(numbered, Arc::clone(&core.context.sweep));
+            let file = LiveFile::private(numbered, Arc::clone(&core.context.sweep));
             open_file(&core.context, &schemas, &file)?;
             Ok(Arc::new(file))
         };

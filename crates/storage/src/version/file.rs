@@ -52,6 +52,8 @@ pub(crate) struct LiveFile {
     meta: FileMeta,
     reader: OnceLock<Arc<SsTableReader>>,
     obsolete: AtomicBool,
+    /// See [`LiveFile::is_private`].
+    private: bool,
     sweep: Arc<SweepQueue>,
 }
 
@@ -80,7 +82,25 @@ impl SweepQueue {
 
 impl LiveFile {
     pub(crate) fn new(meta: FileMeta, sweep: Arc<SweepQueue>) -> Self {
-        Self { meta, reader: OnceLock::new(), obsolete: AtomicBool::new(false), sweep }
+        Self::of(meta, false, sweep)
+    }
+
+    fn of(meta: FileMeta, private: bool, sweep: Arc<SweepQueue>) -> Self {
+        let obsolete = AtomicBool::new(false);
+        Self { meta, reader: OnceLock::new(), obsolete, private, sweep }
+    }
+
+    /// A file of an open transaction: in no version. It goes with its last user, unless
+    /// [`retire`](Self::retire) was not called yet or it is [kept](Self::keep).
+    pub(crate) fn private(meta: FileMeta, sweep: Arc<SweepQueue>) -> Self {
+        Self::of(meta, true, sweep)
+    }
+
+    /// Whether only the readers of one transaction see it. Its entries stand under the number of
+    /// that transaction's base, which others know commits by: what is found out with it at that
+    /// number is for nobody else.
+    pub(crate) fn is_private(&self) -> bool {
+        self.private
     }
 
     /// What the manifest knows.
