@@ -30,13 +30,13 @@ mod value;
 
 pub use appender::{AppendMode, Appender};
 pub use error::{Error, ErrorKind, Position, Result};
-pub use ingest::{IngestCounts, IngestTarget};
+pub use ingest::{IfExists, IngestCounts, IngestTarget};
 pub use options::{ScanOptions, SqlOptions};
 pub use params::Params;
 pub use parse::{is_complete, statement_ranges};
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, password_matches};
 pub use point::{FoundRow, Table};
-pub use prepared::Prepared;
+pub use prepared::{Description, ParameterDescription, Prepared};
 pub use result::{RowStream, StatementResult};
 pub use session::Session;
 pub use shared::Shared;

@@ -1,5 +1,7 @@
 //! [`Prepared`]: a statement parsed and planned once.
 
+mod describe;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use parking_lot::Mutex;
 use crate::dml::distinct_output;
 use crate::params::Slot;
 use crate::parse::Source;
-use crate::planner::Bound;
+use crate::planner::{Binding, Bound};
 use crate::point::Optimised;
 use crate::point::is_steady;
 use crate::point::{Arg, Call, KeptText, Units, ValueRows, Values, lift};
@@ -21,6 +23,8 @@ use crate::session::{bind, execute};
 use crate::shared::guarded;
 use crate::statement::{Planned, Setting};
 use crate::{Error, Params, Result, Shared, StatementResult, guard, refuse};
+
+pub use describe::{Description, ParameterDescription};
 
 /// A statement that is run often with other parameters, each time against the newest data.
 ///
@@ -241,6 +245,10 @@ impl Prepared {
             optimised,
             is_timeless,
         }))
+    }
+
+    fn bind(&self) -> Result<Binding> {
+        Ok(bind(&self.shared, false))
     }
 
     /// The session's state with the time of this run.

@@ -6,9 +6,10 @@
 //!    starts before the session's role was held against it.
 //! 3. [`Planned::run`] does the rest where blocking is fine: it reads streams and commits.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::format::ExplainFormat;
 use datafusion::execution::{SendableRecordBatchStream, SessionState};
@@ -85,6 +86,50 @@ pub(crate) async fn plan(setting: &Setting, mut statement: Statement) -> Result<
             Ok(Planned::Ddl(Ddl::CreateTableAs { table, if_not_exists, source }))
         }
     }
+}
+
+/// What a statement gives, and the types of its parameters that are known, by their `$n`.
+pub(crate) struct Outline {
+    pub(crate) columns: SchemaRef,
+    pub(crate) parameters: HashMap<String, DataType>,
+}
+
+/// The outline of a statement that gives rows.
+///
+/// # Errors
+/// `Invalid` if it gives none; else as planning it would.
+pub(crate) fn outline(setting: &Setting, mut statement: Statement) -> Result<Outline> {
+    guard::check(&mut statement)?;
+    refuse::by_clauses(&statement)?;
+    let routed = route(setting, statement)?;
+    role::permit(&setting.state, routed.deed())?;
+    match routed {
+        Routed::Query(plan) => Ok(Outline {
+            columns: Arc::new(plan.schema().as_arrow().clone()),
+            parameters: parameters(&plan)?,
+        }),
+        Routed::Ready(batch) | Routed::Users(batch) => {
+            Ok(Outline { columns: batch.schema(), parameters: HashMap::new() })
+        }
+        _ => Err(Error::invalid("the statement gives no rows")),
+    }
+}
+
+/// The types of the parameters of a change of rows, as far as its plan tells.
+pub(crate) fn written_parameters(
+    setting: &Setting,
+    mut statement: Statement,
+) -> Result<HashMap<String, DataType>> {
+    guard::check(&mut statement)?;
+    match route(setting, statement)? {
+        Routed::Write { plan, .. } => parameters(&plan),
+        _ => Ok(HashMap::new()),
+    }
+}
+
+fn parameters(plan: &LogicalPlan) -> Result<HashMap<String, DataType>> {
+    let fields = plan.get_parameter_fields()?.into_iter();
+    Ok(fields.filter_map(|(id, field)| Some((id, field?.data_type().clone()))).collect())
 }
 
 /// A statement, read and planned, not started.
@@ -219,7 +264,7 @@ fn explained(setting: &Setting, statement: Statement, analyze: bool) -> Result<Q
 }
 
 /// `WITH … INSERT` comes from the parser as a query with the INSERT inside.
-fn unwrap_with(statement: Statement) -> (Statement, Option<With>) {
+pub(crate) fn unwrap_with(statement: Statement) -> (Statement, Option<With>) {
     let Statement::Query(query) = statement else { return (statement, None) };
     if !matches!(&*query.body, SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_)) {
         return (Statement::Query(query), None);

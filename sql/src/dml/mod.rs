@@ -26,7 +26,9 @@ pub(crate) use delete::plan_delete;
 pub(crate) use insert::{
     DefaultValue, Defaults, Opened, evaluate_default, open_insert, plan_insert,
 };
-pub(crate) use names::{distinct_output, fold, parse_expr, table_reference};
+pub(crate) use names::{
+    column_name, distinct_output, find_table, fold, parse_expr, table_reference,
+};
 pub(crate) use update::plan_update;
 
 use crate::shared::Shared;

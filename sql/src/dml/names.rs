@@ -39,7 +39,7 @@ pub(crate) fn table_reference(name: &ObjectName) -> Result<TableReference> {
 }
 
 /// The column that the target of an assignment means, with or without its table's name.
-pub(super) fn column_name(name: &ObjectName) -> Result<String> {
+pub(crate) fn column_name(name: &ObjectName) -> Result<String> {
     match name.0.last() {
         Some(ObjectNamePart::Identifier(ident)) if name.0.len() <= 2 => Ok(fold(ident)),
         _ => Err(Error::invalid(format!("\"{name}\" is not the name of a column"))
@@ -199,7 +199,7 @@ pub(crate) fn distinct_output(query: &mut Query) {
 }
 
 /// The table definition that a name in a statement means.
-pub(super) fn find_table(binding: &Binding, name: &ObjectName) -> Result<std::sync::Arc<TableDef>> {
+pub(crate) fn find_table(binding: &Binding, name: &ObjectName) -> Result<std::sync::Arc<TableDef>> {
     let reference = table_reference(name)?;
     binding.table(&reference).cloned().map_err(|error| error.at(position(name.span().start)))
 }
