@@ -159,8 +159,13 @@ impl Ddl {
                     0
                 } else {
                     let batches = shared.read(source)?;
-                    let fill =
-                        Fill { shared, snapshot, catalog_seq, on_conflict: OnConflict::Error };
+                    let fill = Fill {
+                        shared,
+                        snapshot,
+                        catalog_seq,
+                        on_conflict: OnConflict::Error,
+                        replaces: false,
+                    };
                     fill.create(table, batches.map(|batch| Ok(batch?.columns().to_vec())))?.rows
                 };
                 ("CREATE TABLE", rows)
@@ -210,7 +215,7 @@ impl Ddl {
     }
 }
 
-fn exists(table: &TableDef) -> Error {
+pub(crate) fn exists(table: &TableDef) -> Error {
     Error::new(
         crate::ErrorKind::AlreadyExists,
         format!("table \"{}\" already exists", table.display_name()),
@@ -267,6 +272,8 @@ pub(crate) struct Fill<'a> {
     pub(crate) snapshot: Snapshot,
     pub(crate) catalog_seq: u64,
     pub(crate) on_conflict: OnConflict,
+    /// Whether a table of that name goes when the new one comes.
+    pub(crate) replaces: bool,
 }
 
 impl Fill<'_> {
@@ -276,7 +283,7 @@ impl Fill<'_> {
         mut table: TableDef,
         batches: impl Iterator<Item = Result<Vec<datafusion::arrow::array::ArrayRef>>>,
     ) -> Result<crate::dml::mutation::Changed> {
-        let Self { shared, snapshot, catalog_seq, on_conflict } = self;
+        let Self { shared, snapshot, catalog_seq, on_conflict, replaces } = self;
         let (engine, row_ids) = (shared.engine(), shared.row_ids());
         with_tree(shared, &mut table, |table| {
             let gate = Gate::new(engine, row_ids, table, table.tree, snapshot, catalog_seq)?;
@@ -285,14 +292,23 @@ impl Fill<'_> {
                 insertion.push(&columns?)?;
             }
             let mut changed = Default::default();
-            shared.catalog().change(
-                |change| Ok::<_, Error>(change.create_table(table.clone())?),
+            let old = shared.catalog().change(
+                |change| {
+                    let (namespace, name) = (&table.namespace, &table.name);
+                    let old = match replaces && change.snapshot().find(namespace, name).is_some() {
+                        true => Some(change.drop_table(namespace, name)?.tree),
+                        false => None,
+                    };
+                    change.create_table(table.clone())?;
+                    Ok::<_, Error>(old)
+                },
                 |batch| {
                     let (rows, seq) = insertion.finish_with(batch)?;
                     changed = rows;
                     Ok(seq)
                 },
             )?;
+            old.into_iter().for_each(|tree| row_ids.forget(tree));
             Ok(changed)
         })
     }

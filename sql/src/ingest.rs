@@ -5,13 +5,13 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::TableReference;
 use datafusion::execution::SessionState;
 
-use crate::ddl::{Fill, table_of};
+use crate::ddl::{Fill, exists, table_of};
 use crate::dml::Defaults;
 use crate::dml::mutation::{Changed, Gate};
 use crate::planner::{Bound, Planner};
 use crate::role::{self, Deed};
 use crate::session::bind;
-use crate::{ErrorKind, Result, Shared};
+use crate::{Error, ErrorKind, Result, Shared};
 
 /// Where rows go.
 #[derive(Clone, Debug, Default)]
@@ -22,8 +22,22 @@ pub struct IngestTarget {
     pub key: Vec<String>,
     /// Makes the table from the rows' schema if it does not exist.
     pub create_if_missing: bool,
+    /// What happens to a table that exists.
+    pub if_exists: IfExists,
     /// What happens to a row whose key is there already.
     pub on_conflict: crate::AppendMode,
+}
+
+/// What happens to a table that exists when rows are loaded into it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IfExists {
+    /// Rows are added to it.
+    #[default]
+    Append,
+    /// The load fails.
+    Fail,
+    /// A new table with the rows takes its place, in the same commit.
+    Replace,
 }
 
 /// What became of the rows.
@@ -64,20 +78,38 @@ pub(crate) fn ingest(
         let rows = batch.as_ref().map_or(0, RecordBatch::num_rows);
         read += u64::try_from(rows).unwrap_or(u64::MAX);
     });
+    let make = |replaces: bool| {
+        let table = table_of(&planner, &reference, schema, &target.key)?;
+        Ok::<_, Error>((
+            table,
+            Fill {
+                shared,
+                snapshot: snapshot.clone(),
+                catalog_seq,
+                on_conflict: on_conflict.clone(),
+                replaces,
+            },
+        ))
+    };
     let changed: Changed = match binding.table(&reference) {
+        Ok(table) if target.if_exists == IfExists::Fail => return Err(exists(table)),
+        Ok(_) if target.if_exists == IfExists::Replace => {
+            let (table, fill) = make(true)?;
+            fill.create(table, counted.map(|batch| Ok(batch?.columns().to_vec())))?
+        }
         Ok(table) => {
             let defaults = Defaults::new(&planner, table)?;
             let (engine, row_ids) = (shared.engine(), shared.row_ids());
-            let gate = Gate::new(engine, row_ids, table, table.tree, snapshot, catalog_seq)?;
-            let mut insertion = gate.insert(on_conflict);
+            let gate =
+                Gate::new(engine, row_ids, table, table.tree, snapshot.clone(), catalog_seq)?;
+            let mut insertion = gate.insert(on_conflict.clone());
             for batch in counted {
                 insertion.push(&defaults.arrange(table, &batch?)?)?;
             }
             insertion.finish()?
         }
         Err(error) if error.kind() == ErrorKind::NotFound && target.create_if_missing => {
-            let table = table_of(&planner, &reference, schema, &target.key)?;
-            let fill = Fill { shared, snapshot, catalog_seq, on_conflict };
+            let (table, fill) = make(false)?;
             fill.create(table, counted.map(|batch| Ok(batch?.columns().to_vec())))?
         }
         Err(error) => return Err(error),

@@ -34,6 +34,7 @@ fn load(
         key: key.iter().map(|&column| column.to_owned()).collect(),
         create_if_missing: true,
         on_conflict: mode,
+        ..IngestTarget::default()
     };
     let mut batches =
         reader.map(|batch| batch.map_err(|e| Error::new(ErrorKind::Invalid, e.to_string())));

@@ -8,7 +8,7 @@ use siltdb::arrow::datatypes::SchemaRef;
 use siltdb::arrow::util::display::{ArrayFormatter, FormatOptions};
 use siltdb::datafusion::datasource::MemTable;
 use siltdb::datafusion::prelude::SessionContext;
-use siltdb::{AppendMode, Database, IngestTarget, params};
+use siltdb::{Database, IngestTarget, params};
 use tpchgen::generators::{
     CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator,
     PartSuppGenerator, RegionGenerator, SupplierGenerator,
@@ -57,7 +57,7 @@ fn load(db: &Database, tables: &[Table]) {
             table: table.name.to_owned(),
             key: table.key.iter().map(|&column| column.to_owned()).collect(),
             create_if_missing: true,
-            on_conflict: AppendMode::Insert,
+            ..IngestTarget::default()
         };
         let rows: usize = table.batches.iter().map(RecordBatch::num_rows).sum();
         let mut batches = table.batches.iter().cloned().map(Ok);

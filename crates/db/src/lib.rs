@@ -66,8 +66,8 @@ pub use datafusion;
 pub use datafusion::arrow;
 pub use datafusion::scalar::ScalarValue;
 pub use silt_sql::{
-    AppendMode, Appender, Error, ErrorKind, IngestCounts, IngestTarget, Params, Position, Result,
-    ScanOptions, SqlOptions, StatementResult,
+    AppendMode, Appender, Error, ErrorKind, IfExists, IngestCounts, IngestTarget, Params, Position,
+    Result, ScanOptions, SqlOptions, StatementResult,
 };
 pub use silt_storage::{
     Counters, Description, Durability, FileDescription, LevelDescription, MemtableDescription,

@@ -76,6 +76,7 @@ impl Load {
             key,
             create_if_missing: true,
             on_conflict,
+            ..IngestTarget::default()
         };
         let by_position = arguments.by_position;
         Ok(Self { files: files.to_vec(), options, target, by_position, rejects })

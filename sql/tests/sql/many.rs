@@ -65,7 +65,7 @@ fn ingest_makes_tables_and_fills_them_in_one_commit() {
         table: "people".to_owned(),
         key: vec!["id".to_owned()],
         create_if_missing: true,
-        on_conflict: AppendMode::Insert,
+        ..IngestTarget::default()
     };
     let load = |db: &mut Db, target: &IngestTarget, batches: Vec<RecordBatch>| {
         db.session.ingest(Arc::clone(&schema), &mut batches.into_iter().map(Ok), target)

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use siltdb::arrow::array::RecordBatch;
 use siltdb::arrow::datatypes::SchemaRef;
 use siltdb::arrow::util::pretty::pretty_format_batches;
-use siltdb::{AppendMode, Database, Error, ErrorKind, IngestTarget, Result, params};
+use siltdb::{Database, Error, ErrorKind, IngestTarget, Result, params};
 
 /// What the demo is told on the command line.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ impl Demo<'_> {
             table: table.to_owned(),
             key: key.iter().map(|&column| column.to_owned()).collect(),
             create_if_missing: true,
-            on_conflict: AppendMode::Insert,
+            ..IngestTarget::default()
         };
         let begin = now();
         let counts = self.db.ingest(schema, &mut batches.into_iter().map(Ok), &target)?;
