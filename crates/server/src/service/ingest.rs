@@ -1,0 +1,278 @@
+//! Rows that clients send: parameters, and whole tables into the bulk path.
+//!
+//! What is decoded on tonic's threads goes through a short channel to the thread that loads, which
+//! commits when the client has said that this was all. A client that goes away before leaves
+//! nothing behind.
+
+use std::collections::HashMap;
+
+use arrow_flight::FlightData;
+use arrow_flight::decode::FlightRecordBatchStream;
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::server::PeekableFlightDataStream;
+use arrow_flight::sql::{
+    CommandStatementIngest, TableDefinitionOptions, TableExistsOption, TableNotExistOption,
+};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::ipc::root_as_message;
+use futures::{StreamExt, TryStreamExt};
+use silt_sql::{AppendMode, Error, ErrorKind, IfExists, IngestTarget, Session};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::FlightService;
+use super::statement::transaction_of;
+use crate::session::ClientSession;
+use crate::status::status;
+
+/// Batches between the thread that reads from the client and the one that loads.
+const BATCHES_AHEAD: usize = 4;
+/// A compressed message may not claim to hold more than this, nor more than
+/// [`EXPANSION_MAX`] times its size.
+const MESSAGE_DECODED_BYTES_MAX: u64 = 1 << 30;
+/// As for the database's own files.
+const EXPANSION_MAX: u64 = 1_000;
+/// Rows of parameters, in bytes, that are bound at a time.
+const PARAMETER_BYTES_MAX: usize = 256 << 20;
+
+/// Batches that a client sends.
+pub(super) fn batches(stream: PeekableFlightDataStream) -> FlightRecordBatchStream {
+    let messages = stream.map_err(FlightError::from).try_filter_map(|data| async move {
+        if data.data_header.is_empty() {
+            // Only a descriptor.
+            return Ok(None);
+        }
+        check_expansion(&data)?;
+        Ok(Some(data))
+    });
+    FlightRecordBatchStream::new_from_flight_data(messages)
+}
+
+/// Refuses a compressed message that claims to hold more than can be believed: what it claims is
+/// allocated.
+fn check_expansion(data: &FlightData) -> Result<(), FlightError> {
+    let message = root_as_message(&data.data_header)
+        .map_err(|error| FlightError::DecodeError(format!("not an Arrow message: {error}")))?;
+    let batch = match message.header_as_dictionary_batch() {
+        Some(dictionary) => dictionary.data(),
+        None => message.header_as_record_batch(),
+    };
+    let Some(batch) = batch.filter(|batch| batch.compression().is_some()) else { return Ok(()) };
+    let claimed = |offset: i64| {
+        let start = usize::try_from(offset).ok()?;
+        let bytes = data.data_body.get(start..start.checked_add(8)?)?;
+        let length = i64::from_le_bytes(bytes.try_into().ok()?);
+        // -1 says that the buffer is not compressed.
+        Some(u64::try_from(length).unwrap_or(0))
+    };
+    let buffers = batch.buffers().into_iter().flatten().filter(|buffer| buffer.length() > 0);
+    let sum = buffers.filter_map(|buffer| claimed(buffer.offset())).fold(0, u64::saturating_add);
+    let most = (data.data_body.len() as u64).saturating_mul(EXPANSION_MAX);
+    if sum > most.min(MESSAGE_DECODED_BYTES_MAX) {
+        return Err(FlightError::DecodeError(format!(
+            "a message of {} bytes claims to hold {sum}",
+            data.data_body.len()
+        )));
+    }
+    Ok(())
+}
+
+/// All rows of parameters that a client sends.
+pub(super) async fn parameters(
+    stream: PeekableFlightDataStream,
+) -> Result<Vec<RecordBatch>, Status> {
+    let mut batches = batches(stream);
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(read_error)?;
+        bytes += batch.get_array_memory_size();
+        if bytes > PARAMETER_BYTES_MAX {
+            return Err(Status::resource_exhausted(format!(
+                "the parameters have more than {PARAMETER_BYTES_MAX} bytes: send less at a time, or ingest"
+            )));
+        }
+        all.push(batch);
+    }
+    Ok(all)
+}
+
+fn read_error(error: FlightError) -> Status {
+    match error {
+        FlightError::Tonic(status) => *status,
+        other => Status::invalid_argument(format!("the rows cannot be read: {other}")),
+    }
+}
+
+/// What the loading thread hears.
+enum Sent {
+    Batch(RecordBatch),
+    /// This was all: commit. A channel that closes without it was cut off.
+    End,
+    /// The client went away, or sent what cannot be read.
+    Failed(Error),
+}
+
+/// Batches that come through a channel.
+struct Received(mpsc::Receiver<Sent>, bool);
+
+impl Iterator for Received {
+    type Item = silt_sql::Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.1 {
+            return None;
+        }
+        match self.0.blocking_recv() {
+            Some(Sent::Batch(batch)) => Some(Ok(batch)),
+            Some(Sent::End) => {
+                self.1 = true;
+                None
+            }
+            Some(Sent::Failed(error)) => {
+                self.1 = true;
+                Some(Err(error))
+            }
+            None => {
+                self.1 = true;
+                let message = "the client went away before it had sent all rows";
+                Some(Err(Error::new(ErrorKind::Interrupted, message)))
+            }
+        }
+    }
+}
+
+impl FlightService {
+    /// Loads the rows of a stream into a table, in one commit.
+    pub(super) async fn ingest(
+        &self,
+        session: &ClientSession,
+        command: CommandStatementIngest,
+        stream: PeekableFlightDataStream,
+    ) -> Result<i64, Status> {
+        let target = target(&command)?;
+        let transaction = transaction_of(session, command.transaction_id)?;
+        let mut batches = batches(stream);
+        let first = batches.next().await.transpose().map_err(read_error)?;
+        let schema = batches.schema().cloned();
+        let schema = schema.ok_or_else(|| Status::invalid_argument("no schema was sent"))?;
+
+        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        let (shared, role) = (std::sync::Arc::clone(&self.shared), session.role());
+        let load = self.workers.run(move || {
+            let mut rows = Received(receiver, false);
+            let mut load = |session: &mut Session| {
+                let counts = session.ingest(SchemaRef::clone(&schema), &mut rows, &target);
+                counts.map_err(|error| status(&error))
+            };
+            match &transaction {
+                Some(transaction) => transaction.with(load),
+                None => load(&mut Session::with_role(shared, role)),
+            }
+        });
+        let send = async move {
+            let mut next = first.map(Ok);
+            while let Some(batch) = next {
+                let sent = match batch {
+                    Ok(batch) => Sent::Batch(batch),
+                    Err(error) => Sent::Failed(unreadable(error)),
+                };
+                let failed = matches!(sent, Sent::Failed(_));
+                if sender.send(sent).await.is_err() || failed {
+                    // Who loads has failed, and says why.
+                    return;
+                }
+                next = batches.next().await;
+            }
+            drop(sender.send(Sent::End).await);
+        };
+        let (counts, ()) = futures::join!(load, send);
+        Ok(i64::try_from(counts?.written).unwrap_or(i64::MAX))
+    }
+}
+
+fn unreadable(error: FlightError) -> Error {
+    match error {
+        FlightError::Tonic(status) => Error::new(
+            ErrorKind::Interrupted,
+            format!("the client's stream ended: {}", status.message()),
+        ),
+        other => Error::invalid(format!("the rows cannot be read: {other}")),
+    }
+}
+
+/// Where rows go, as the client says it.
+fn target(command: &CommandStatementIngest) -> Result<IngestTarget, Status> {
+    if command.temporary {
+        return Err(Status::unimplemented("temporary tables are not supported yet"));
+    }
+    if let Some(catalog) = command.catalog.as_deref()
+        && !matches!(catalog, "" | silt_catalog::CATALOG_NAME)
+    {
+        return Err(Status::not_found(format!(
+            "database \"{catalog}\" does not exist: this one is \"{}\"",
+            silt_catalog::CATALOG_NAME
+        )));
+    }
+    let namespace = command.schema.as_deref().filter(|schema| !schema.is_empty());
+    let namespace = namespace.unwrap_or(silt_catalog::MAIN_NAMESPACE);
+    let options = command.table_definition_options.unwrap_or(TableDefinitionOptions {
+        if_not_exist: TableNotExistOption::Fail.into(),
+        if_exists: TableExistsOption::Append.into(),
+    });
+    let create_if_missing = match options.if_not_exist() {
+        TableNotExistOption::Create => true,
+        TableNotExistOption::Fail => false,
+        TableNotExistOption::Unspecified => {
+            return Err(Status::invalid_argument("what to do with a missing table is not said"));
+        }
+    };
+    let if_exists = match options.if_exists() {
+        TableExistsOption::Append => IfExists::Append,
+        TableExistsOption::Fail => IfExists::Fail,
+        TableExistsOption::Replace => IfExists::Replace,
+        TableExistsOption::Unspecified => {
+            return Err(Status::invalid_argument(
+                "what to do with a table that exists is not said",
+            ));
+        }
+    };
+    let (key, on_conflict) = own_options(&command.options)?;
+    Ok(IngestTarget {
+        table: format!("{}.{}", quoted(namespace), quoted(&command.table)),
+        key,
+        create_if_missing,
+        if_exists,
+        on_conflict,
+    })
+}
+
+/// The options that are ours: `key` names the primary key's columns of a table that is made,
+/// `on_conflict` says what happens to a row whose key is there.
+fn own_options(options: &HashMap<String, String>) -> Result<(Vec<String>, AppendMode), Status> {
+    let (mut key, mut on_conflict) = (Vec::new(), AppendMode::Insert);
+    for (name, value) in options {
+        match (name.as_str(), value.as_str()) {
+            ("key", columns) => {
+                key = columns.split(',').map(|column| column.trim().to_owned()).collect();
+            }
+            ("on_conflict", "fail") => on_conflict = AppendMode::Insert,
+            ("on_conflict", "replace") => on_conflict = AppendMode::Upsert,
+            ("on_conflict", "ignore") => on_conflict = AppendMode::Ignore,
+            ("on_conflict", other) => {
+                return Err(Status::invalid_argument(format!(
+                    "on_conflict is \"{other}\", not fail, replace or ignore"
+                )));
+            }
+            (other, _) => {
+                return Err(Status::invalid_argument(format!("ingest has no option \"{other}\"")));
+            }
+        }
+    }
+    Ok((key, on_conflict))
+}
+
+/// A name as SQL writes it whatever it holds.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

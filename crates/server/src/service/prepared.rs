@@ -1,0 +1,301 @@
+//! Prepared statements: made, bound, run and closed.
+//!
+//! ADBC sends every statement this way, changes of rows as well, and fetches its rows by DoGet. So
+//! nothing runs before DoGet (or a DoPut of an update), and then it runs once.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use arrow_flight::sql::{ActionCreatePreparedStatementResult, DoPutPreparedStatementResult};
+use arrow_flight::{IpcMessage, SchemaAsIpc};
+use bytes::Bytes;
+use datafusion::arrow::array::{Array, RecordBatch};
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::ipc::writer::IpcWriteOptions;
+use datafusion::scalar::ScalarValue;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use silt_sql::{ErrorKind, Params, Prepared, StatementResult};
+use tokio::sync::watch;
+use tonic::Status;
+
+use super::FlightService;
+use super::transaction::TransactionHandle;
+use crate::status::status;
+use crate::stream::{Rows, wire_schema};
+
+/// A statement that a client prepared.
+pub(crate) struct PreparedHandle {
+    prepared: Prepared,
+    /// What its parameters are called and, where that is known, what they hold.
+    parameters: Vec<(String, Option<DataType>)>,
+    /// Its columns as they are sent; none if it gives no rows. They may depend on the parameters.
+    columns: Mutex<Option<SchemaRef>>,
+    /// Parameters for its next runs, a row for each.
+    bound: Mutex<Option<RecordBatch>>,
+    /// The transaction it belongs to, which may be over.
+    transaction: Option<Weak<TransactionHandle>>,
+    /// Counts how often somebody asked for the end of what runs.
+    cancels: watch::Sender<u64>,
+}
+
+/// What came of a run.
+pub(super) enum Outcome {
+    /// Rows, with the columns that were announced.
+    Rows(SchemaRef, Rows),
+    /// The number of rows changed.
+    Count(u64),
+}
+
+impl PreparedHandle {
+    /// Parses and describes a statement. Blocks.
+    pub(super) fn new(
+        prepared: Prepared,
+        transaction: Option<&Arc<TransactionHandle>>,
+    ) -> Result<Self, Status> {
+        let description = prepared.describe(None).map_err(|error| status(&error))?;
+        let parameter =
+            |parameter: silt_sql::ParameterDescription| (parameter.name, parameter.data_type);
+        Ok(Self {
+            prepared,
+            parameters: description.parameters.into_iter().map(parameter).collect(),
+            columns: Mutex::new(description.columns.map(|schema| wire_schema(&schema))),
+            bound: Mutex::default(),
+            transaction: transaction.map(Arc::downgrade),
+            cancels: watch::Sender::new(0),
+        })
+    }
+
+    /// The columns it gives; none if it gives no rows.
+    pub(super) fn columns(&self) -> Option<SchemaRef> {
+        self.columns.lock().clone()
+    }
+
+    /// The columns as they are announced: a change of rows gives none.
+    pub(super) fn announced(&self) -> SchemaRef {
+        self.columns().unwrap_or_else(|| Arc::new(Schema::empty()))
+    }
+
+    fn parameter_schema(&self) -> Schema {
+        let field = |(name, data_type): &(String, Option<DataType>)| {
+            // What is not known is written as text, which becomes what it is compared with.
+            Field::new(name, data_type.clone().unwrap_or(DataType::Utf8), true)
+        };
+        let schema = Schema::new(self.parameters.iter().map(field).collect::<Vec<_>>());
+        Schema::clone(&wire_schema(&schema))
+    }
+
+    /// Binds parameters for the next runs. Blocks: types of columns may depend on them.
+    fn bind(&self, rows: Option<RecordBatch>) -> Result<(), Status> {
+        if self.columns().is_some()
+            && !self.parameters.is_empty()
+            && let Some(rows) = rows.as_ref().filter(|rows| rows.num_rows() > 0)
+        {
+            let params = self.params(rows, 0)?;
+            let description = self.prepared.describe(Some(&params));
+            let columns = description.map_err(|error| status(&error))?.columns;
+            *self.columns.lock() = columns.map(|schema| wire_schema(&schema));
+        }
+        *self.bound.lock() = rows;
+        Ok(())
+    }
+
+    /// Ends what runs.
+    pub(super) fn cancel(&self) {
+        self.cancels.send_modify(|count| *count += 1);
+    }
+
+    /// Ready when somebody asks for the end, from now on.
+    pub(super) fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut asked = self.cancels.subscribe();
+        async move {
+            if asked.changed().await.is_err() {
+                // The handle is gone, and nobody can ask any more.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Runs it with the rows of parameters that were bound. Blocks until rows can be read, or until
+    /// the change is committed.
+    pub(super) fn run(&self) -> Result<Outcome, Status> {
+        let bound = self.bound.lock().clone();
+        match self.columns() {
+            Some(columns) => Ok(Outcome::Rows(columns, self.query(bound.as_ref())?)),
+            None => Ok(Outcome::Count(self.change(bound)?)),
+        }
+    }
+
+    /// Runs a change of rows once for each row of parameters, all in one commit.
+    fn change(&self, bound: Option<RecordBatch>) -> Result<u64, Status> {
+        let _transaction = self.transaction()?;
+        let Some(bound) = bound.filter(|_| !self.parameters.is_empty()) else {
+            return self.count(&Params::none());
+        };
+        match bound.num_rows() {
+            1 => self.count(&self.params(&bound, 0)?),
+            _ => match self.prepared.execute_batch(&bound) {
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    (0..bound.num_rows()).map(|row| self.count(&self.params(&bound, row)?)).sum()
+                }
+                done => done.map_err(|error| status(&error)),
+            },
+        }
+    }
+
+    fn count(&self, params: &Params) -> Result<u64, Status> {
+        match self.prepared.execute(params).map_err(|error| status(&error))? {
+            StatementResult::Count { rows, .. } => Ok(rows),
+            StatementResult::Rows { mut stream, .. } => stream.try_fold(0, |rows, batch| {
+                Ok(rows + batch.map_err(|error| status(&error))?.num_rows() as u64)
+            }),
+        }
+    }
+
+    /// The rows of a query, one run after another for each row of parameters.
+    fn query(&self, bound: Option<&RecordBatch>) -> Result<Rows, Status> {
+        let transaction = self.transaction()?;
+        let bound = bound.filter(|_| !self.parameters.is_empty());
+        let runs = match bound {
+            None => vec![Params::none()],
+            Some(bound) => (0..bound.num_rows())
+                .map(|row| self.params(bound, row))
+                .collect::<Result<_, _>>()?,
+        };
+        let mut streams = Vec::with_capacity(runs.len());
+        for params in &runs {
+            match self.prepared.execute(params).map_err(|error| status(&error))? {
+                StatementResult::Rows { stream, .. } => streams.push(stream),
+                StatementResult::Count { .. } => {
+                    return Err(Status::internal("a query gave a number instead of rows"));
+                }
+            }
+        }
+        let rows = futures::stream::iter(streams).flatten();
+        // What is read from is in use.
+        Ok(rows
+            .map(move |batch| {
+                let _held = &transaction;
+                batch
+            })
+            .boxed())
+    }
+
+    /// Keeps the transaction for as long as the statement runs in it.
+    fn transaction(&self) -> Result<Option<Arc<TransactionHandle>>, Status> {
+        let Some(transaction) = &self.transaction else { return Ok(None) };
+        let alive = transaction.upgrade().filter(|transaction| transaction.is_open());
+        let over = || Status::failed_precondition("the statement's transaction is over");
+        alive.map(Some).ok_or_else(over)
+    }
+
+    /// The parameters of one run.
+    fn params(&self, rows: &RecordBatch, row: usize) -> Result<Params, Status> {
+        let value = |column: &dyn Array| {
+            let value = ScalarValue::try_from_array(column, row);
+            value.map(plain).map_err(|error| Status::invalid_argument(error.to_string()))
+        };
+        let mut params = Params::none();
+        for (place, (name, _)) in self.parameters.iter().enumerate() {
+            if name.starts_with('$') {
+                let Some(column) = rows.columns().get(place) else { break };
+                params.push(value(column)?);
+            } else {
+                let named = rows.column_by_name(name).or_else(|| rows.columns().get(place));
+                let Some(column) = named else { continue };
+                params = params.with_named(name, value(column)?);
+            }
+        }
+        let given = rows.num_columns();
+        if given > self.parameters.len() {
+            return Err(Status::invalid_argument(format!(
+                "the statement has {} parameters, but {given} were bound",
+                self.parameters.len()
+            )));
+        }
+        Ok(params)
+    }
+}
+
+/// Text and blobs as the database holds them; dictionaries are spelled out.
+fn plain(value: ScalarValue) -> ScalarValue {
+    match value {
+        ScalarValue::Utf8(text) | ScalarValue::LargeUtf8(text) => ScalarValue::Utf8View(text),
+        ScalarValue::Binary(bytes) | ScalarValue::LargeBinary(bytes) => {
+            ScalarValue::BinaryView(bytes)
+        }
+        ScalarValue::Dictionary(_, value) => plain(*value),
+        other => other,
+    }
+}
+
+impl fmt::Debug for PreparedHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PreparedHandle").field("prepared", &self.prepared).finish_non_exhaustive()
+    }
+}
+
+/// Rows of parameters that came in several batches, as one.
+pub(super) fn one_batch(batches: &[RecordBatch]) -> Result<Option<RecordBatch>, Status> {
+    match batches {
+        [] => Ok(None),
+        [one] => Ok(Some(one.clone())),
+        [first, ..] => concat_batches(first.schema_ref(), batches)
+            .map(Some)
+            .map_err(|error| crate::status::of_arrow(&error)),
+    }
+}
+
+impl FlightService {
+    /// What a prepared statement takes and gives, before it has a handle.
+    pub(super) fn created(
+        &self,
+        statement: &PreparedHandle,
+    ) -> Result<ActionCreatePreparedStatementResult, Status> {
+        let dataset_schema = match statement.columns() {
+            Some(columns) => encoded(&columns)?,
+            // By this clients tell a change of rows from a query.
+            None => Bytes::new(),
+        };
+        Ok(ActionCreatePreparedStatementResult {
+            prepared_statement_handle: Bytes::new(),
+            dataset_schema,
+            parameter_schema: encoded(&statement.parameter_schema())?,
+        })
+    }
+
+    /// Binds parameters to a prepared statement.
+    pub(super) async fn bind(
+        &self,
+        handle: Bytes,
+        statement: Arc<PreparedHandle>,
+        rows: Option<RecordBatch>,
+    ) -> Result<DoPutPreparedStatementResult, Status> {
+        self.workers.run(move || statement.bind(rows)).await?;
+        Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) })
+    }
+
+    /// Runs a change of rows with the parameters that came along, or were bound before.
+    pub(super) async fn update(
+        &self,
+        statement: Arc<PreparedHandle>,
+        rows: Option<RecordBatch>,
+    ) -> Result<i64, Status> {
+        let work = move || {
+            if rows.is_some() {
+                statement.bind(rows)?;
+            }
+            let bound = statement.bound.lock().take();
+            statement.change(bound)
+        };
+        let changed = self.workers.run(work).await?;
+        Ok(i64::try_from(changed).unwrap_or(i64::MAX))
+    }
+}
+
+fn encoded(schema: &Schema) -> Result<Bytes, Status> {
+    let options = IpcWriteOptions::default();
+    let message = IpcMessage::try_from(SchemaAsIpc::new(schema, &options));
+    Ok(message.map_err(|error| crate::status::of_arrow(&error))?.0)
+}
