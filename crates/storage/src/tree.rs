@@ -119,6 +119,14 @@ impl Tree {
         read::is_settled(&self.state, range, snapshot)
     }
 
+    /// About how many rows `range` holds: row groups that lie within it in part count by half.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn estimate_rows(&self, range: &KeyRange, snapshot: &Snapshot) -> Result<u64> {
+        read::estimate_rows(&self.state, range, snapshot)
+    }
+
     /// What is known of the tree without reading a file.
     pub fn statistics(&self, snapshot: &Snapshot) -> TreeStatistics {
         read::statistics(&self.state, snapshot)

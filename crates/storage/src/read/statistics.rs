@@ -1,15 +1,17 @@
-//! What is known of a tree without reading its rows: [`statistics`], [`split`], [`is_settled`].
+//! What is known of a tree without reading its rows: [`statistics`], [`estimate_rows`], [`split`],
+//! [`is_settled`].
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-use silt_codec::ZoneMap;
+use silt_codec::{ColumnId, ZoneMap};
 
 use super::plan::{Planner, Reading};
 use super::source::open_file;
 use super::{KeyRange, ReadCounters};
+use crate::sstable::Sketch;
 use crate::state::TreeState;
-use crate::version::LiveFile;
+use crate::version::{LiveFile, TreeVersion};
 use crate::{Result, Snapshot};
 
 /// What [`Tree::statistics`](crate::Tree::statistics) knows.
@@ -27,6 +29,9 @@ pub struct TreeStatistics {
     /// Whether the bounds in `columns` hold for every visible row; not while there are rows in
     /// memtables. Counts are exact only with `rows_exact` too.
     pub columns_cover: bool,
+    /// About how many values each column of the current schema has; none where files do not tell,
+    /// and while there are none.
+    pub distinct: Vec<Option<u64>>,
 }
 
 /// See [`Tree::statistics`](crate::Tree::statistics).
@@ -71,13 +76,100 @@ pub(crate) fn statistics(tree: &TreeState, snapshot: &Snapshot) -> TreeStatistic
         bytes,
         columns: schema.columns.iter().map(column).collect(),
         columns_cover: memtable_rows == 0,
+        distinct: distinct(tree, &view.version, memtable_rows as u64),
     }
+}
+
+/// About how many values each column has. What memtables hold is taken to be like what files hold.
+fn distinct(tree: &TreeState, version: &TreeVersion, memtable_rows: u64) -> Vec<Option<u64>> {
+    let schemas = tree.schemas();
+    let counts = version.distinct(|version| {
+        let mut sketches: Vec<(ColumnId, Option<Sketch>)> = Vec::new();
+        for (_, file) in version.files() {
+            // Estimates are no reason to fail: who reads the rows will hear of it.
+            let Ok(reader) = open_file(tree.context(), &schemas, file) else { return Vec::new() };
+            let Ok(Some(here)) = reader.sketches() else { return Vec::new() };
+            for column in &tree.schema().columns {
+                let sketch = here.column(column.id);
+                match sketches.iter_mut().find(|(id, _)| *id == column.id) {
+                    Some((_, place)) => match (&mut *place, sketch) {
+                        (Some(whole), Some(sketch)) => whole.merge(sketch),
+                        _ => *place = None,
+                    },
+                    None => sketches.push((column.id, sketch.cloned())),
+                }
+            }
+        }
+        let count = |(id, sketch): (ColumnId, Option<Sketch>)| Some((id, sketch?.count()));
+        sketches.into_iter().filter_map(count).collect()
+    });
+    let file_rows: u64 = version.files().map(|(_, file)| file.rows).sum();
+    let of = |column: &silt_codec::TreeColumn| {
+        let (_, count) = counts.iter().find(|(id, _)| *id == column.id)?;
+        // New rows bring new values as far as those in files are new each.
+        let part = *count as f64 / file_rows.max(1) as f64;
+        let more = memtable_rows as f64 * part.min(1.0).powi(2);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate")]
+        Some(count + more as u64)
+    };
+    tree.schema().columns.iter().map(of).collect()
 }
 
 fn are_disjoint(files: &[&Arc<LiveFile>]) -> bool {
     let mut by_key = files.to_vec();
     by_key.sort_by(|a, b| a.smallest.cmp(&b.smallest));
     by_key.windows(2).all(|pair| pair[0].largest < pair[1].smallest)
+}
+
+/// Entries of a memtable that are counted one by one before the rest is guessed.
+const ENTRIES_COUNTED: u64 = 64;
+
+/// See [`Tree::estimate_rows`](crate::Tree::estimate_rows).
+pub(crate) fn estimate_rows(
+    tree: &TreeState,
+    range: &KeyRange,
+    snapshot: &Snapshot,
+) -> Result<u64> {
+    if range.is_empty() {
+        return Ok(0);
+    }
+    let view = snapshot.view_of(tree);
+    let snapshot = snapshot.seq();
+    let schemas = tree.schemas();
+    let mut rows = 0;
+    for (_, file) in view.version.files() {
+        if range.is_after(&file.largest) || range.is_before(&file.smallest) {
+            continue;
+        }
+        if file.min_seq > snapshot {
+            continue;
+        }
+        if range.contains(&file.smallest) && range.contains(&file.largest) {
+            rows += file.rows;
+            continue;
+        }
+        let reader = open_file(tree.context(), &schemas, file)?;
+        let groups = reader.groups();
+        let start = groups.partition_point(|group| range.is_after(&group.last_key));
+        let end = groups.partition_point(|group| !range.is_before(&group.first_key));
+        for group in groups.get(start..end).unwrap_or_default() {
+            let whole = range.contains(&group.first_key) && range.contains(&group.last_key);
+            rows += u64::from(if whole { group.rows } else { group.rows / 2 });
+        }
+    }
+    for memtable in &view.memtables {
+        let mut counted = 0;
+        memtable.visit(range.bounds(), false, |_| {
+            counted += 1;
+            if counted < ENTRIES_COUNTED {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        rows += if counted < ENTRIES_COUNTED { counted } else { memtable.len() as u64 / 2 };
+    }
+    Ok(rows)
 }
 
 /// See [`Tree::split`](crate::Tree::split).

@@ -1,7 +1,8 @@
+use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use silt_codec::{CompareOp, Value};
+use silt_codec::{CompareOp, Value, ValueRef};
 
 use super::harness::{A, ALL, B, Harness, Row, T, V, small_options};
 use super::{KeyRange, Predicate, ReadCounters, ScanOrder, ScanRequest};
@@ -506,9 +507,36 @@ fn statistics_are_exact_once_everything_is_settled() {
     assert_eq!((flushed.rows, flushed.rows_exact, flushed.columns_cover), (500, true, true));
     let zone = flushed.columns[A].as_ref().unwrap();
     assert_eq!((&zone.min, &zone.max), (&Value::Int(0), &Value::Int(499)));
+    assert_eq!(in_memory.distinct[A], None);
+    let values = flushed.distinct[A].unwrap();
+    assert!((460..540).contains(&values), "{values} of 500");
     tree.put_all(0..10, 8);
     tree.flush();
     assert!(!tree.tree.statistics(&now).rows_exact);
+}
+
+#[test]
+fn rows_of_a_range_are_estimated() {
+    let mut tree = Harness::new(small_options());
+    tree.put_all(0..640, 1);
+    tree.flush_to(6);
+    tree.put_all(1_000..1_010, 2);
+    let now = tree.engine.snapshot();
+    let rows = |from: i64, to: i64| {
+        let key = |key: i64| {
+            let mut bytes = Vec::new();
+            tree.tree.key_codec().encode_values(&[ValueRef::Int(key)], &mut bytes).unwrap();
+            bytes
+        };
+        let range = KeyRange { start: Bound::Included(key(from)), end: Bound::Excluded(key(to)) };
+        tree.tree.estimate_rows(&range, &now).unwrap()
+    };
+    assert_eq!(tree.tree.estimate_rows(&KeyRange::all(), &now).unwrap(), 650);
+    assert_eq!(rows(1_000, 1_004), 4);
+    assert_eq!(rows(700, 800), 0);
+    let some = rows(100, 420);
+    assert!((220..420).contains(&some), "{some} of 320");
+    assert!(rows(7, 8) > 0);
 }
 
 #[test]

@@ -87,10 +87,12 @@ pub(super) struct Footer {
     pub(super) index: Handle,
     pub(super) statistics: Handle,
     pub(super) schema: Handle,
+    /// Absent in files of earlier releases, which had zeros here.
+    pub(super) sketches: Handle,
 }
 
 /// The blocks in the order of [`Footer::handles`].
-pub(super) const BLOCK_NAMES: [&str; 7] = [
+pub(super) const BLOCK_NAMES: [&str; 8] = [
     "symbol tables",
     "range deletes",
     "key filter",
@@ -98,10 +100,11 @@ pub(super) const BLOCK_NAMES: [&str; 7] = [
     "row-group index",
     "statistics",
     "schema",
+    "sketches",
 ];
 
 impl Footer {
-    pub(super) fn handles(&self) -> [Handle; 7] {
+    pub(super) fn handles(&self) -> [Handle; 8] {
         [
             self.symbol_tables,
             self.range_deletes,
@@ -110,6 +113,7 @@ impl Footer {
             self.index,
             self.statistics,
             self.schema,
+            self.sketches,
         ]
     }
 
@@ -210,6 +214,7 @@ impl Footer {
             index: block()?,
             statistics: block()?,
             schema: block()?,
+            sketches: block()?,
         })
     }
 }

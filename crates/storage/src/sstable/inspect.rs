@@ -19,6 +19,7 @@ use super::footer::{BLOCK_NAMES, FOOTER_LEN, Footer, HEADER_LEN, read_header};
 use super::group_header::{ChunkEntry, GroupHeader, KIND_COLUMN, SEQ_COLUMN};
 use super::index::GroupIndex;
 use super::reader::FileTables;
+use super::sketch::Sketches;
 use super::statistics::Statistics;
 use crate::vfs::{Env, OpenMode};
 use crate::{Error, Result, SeqNo};
@@ -164,6 +165,8 @@ impl SsTableFile {
             let filter = block(handle, name)?;
             Bloom::decode(&filter).map_err(|error| file.locate(handle.offset, error))?;
         }
+        Sketches::decode(&block(footer.sketches, "sketches")?)
+            .map_err(|error| file.locate(footer.sketches.offset, error))?;
         block(footer.range_deletes, "range deletes")?;
         let tables = FileTables::new(footer.symbol_tables);
         tables.check(&file)?;

@@ -48,6 +48,7 @@ mod index;
 mod input;
 pub(crate) mod inspect;
 mod reader;
+mod sketch;
 mod statistics;
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "small random numbers")]
@@ -60,6 +61,7 @@ pub(crate) use entries::EntryBatch;
 pub(crate) use group::RowGroup;
 pub(crate) use index::GroupEntry;
 pub(crate) use reader::SsTableReader;
+pub(crate) use sketch::Sketch;
 pub(crate) use writer::{CopyOutcome, CopySeq, SsTableWriter};
 
 /// Groups, chunks and blocks begin at multiples of this.

@@ -21,6 +21,7 @@ use super::group::{GroupBlock, GroupSource};
 use super::group_header::GroupHeader;
 use super::index::GroupIndex;
 use super::input::Input;
+use super::sketch::Sketches;
 use super::statistics::Statistics;
 use super::{BlockCache, GroupEntry, RowGroup};
 use crate::version::FileMeta;
@@ -43,6 +44,7 @@ pub(crate) struct SsTableReader {
     key_filter: OnceLock<Bloom>,
     prefix_filter: OnceLock<Bloom>,
     statistics: OnceLock<Statistics>,
+    sketches: OnceLock<Option<Sketches>>,
 }
 
 impl SsTableReader {
@@ -74,6 +76,7 @@ impl SsTableReader {
             key_filter: OnceLock::new(),
             prefix_filter: OnceLock::new(),
             statistics: OnceLock::new(),
+            sketches: OnceLock::new(),
         })
     }
 
@@ -193,6 +196,7 @@ impl SsTableReader {
             + self.key_filter.get().map_or(0, Bloom::bytes)
             + self.prefix_filter.get().map_or(0, Bloom::bytes)
             + self.statistics.get().map_or(0, Statistics::memory_bytes)
+            + self.sketches.get().and_then(Option::as_ref).map_or(0, Sketches::memory_bytes)
     }
 
     /// The row groups in key order.
@@ -339,6 +343,18 @@ impl SsTableReader {
         Ok(self.statistics.get_or_init(|| statistics))
     }
 
+    /// About how many values each column has; none in a file of an earlier release.
+    pub(crate) fn sketches(&self) -> Result<Option<&Sketches>> {
+        if let Some(sketches) = self.sketches.get() {
+            return Ok(sketches.as_ref());
+        }
+        let handle = self.footer.sketches;
+        let block = self.file.read_block(handle, "sketches")?;
+        let sketches =
+            Sketches::decode(&block).map_err(|error| self.file.locate(handle.offset, error))?;
+        Ok(self.sketches.get_or_init(|| sketches).as_ref())
+    }
+
     /// A whole group's bytes, every checksum verified.
     pub(super) fn raw_group(&self, group: usize) -> Result<(Buffer, GroupHeader)> {
         let entry = &self.groups()[group];
@@ -395,6 +411,7 @@ impl SsTableReader {
             self.file.read_block(handle, name)?;
         }
         self.statistics()?;
+        self.sketches()?;
         self.may_contain(0)?;
         self.may_contain_prefix(0)?;
         let columns: Vec<usize> = (0..schema.columns.len()).collect();

@@ -12,7 +12,9 @@ use silt_codec::{
     array_of,
 };
 
-use super::{BlockCache, CopyOutcome, CopySeq, EntryBatch, SsTableReader, SsTableWriter, key_hash};
+use super::{
+    BlockCache, CopyOutcome, CopySeq, EntryBatch, Sketch, SsTableReader, SsTableWriter, key_hash,
+};
 use crate::version::FileMeta;
 use crate::vfs::{Env, ManualClock, SeededRandom, StrictVfs, Vfs};
 use crate::{ErrorKind, OpKind, Options, Result, SeqNo};
@@ -553,6 +555,57 @@ fn copied_groups_equal_their_source() {
 }
 
 #[test]
+fn sketches_count_the_values_of_a_file_and_of_groups_copied_into_it() {
+    let bench = Bench::new(ints(), small_groups());
+    let entries: Vec<Entry> = (0..450).map(|key| put(key, 5)).collect();
+    let source = bench.open(&bench.write(7, &entries)).unwrap();
+    let count = |reader: &SsTableReader, id| {
+        reader.sketches().unwrap().and_then(|sketches| sketches.column(id)).map(Sketch::count)
+    };
+    let keys = count(&source, 1).unwrap();
+    assert!((420..480).contains(&keys), "{keys} of 450");
+    let mut writer = bench.writer(8);
+    for group in 0..source.groups().len() {
+        writer.copy_group(&source, group, CopySeq::Keep).unwrap();
+    }
+    let more: Vec<Entry> = (450..900).map(|key| put(key, 5)).collect();
+    writer.append(&bench.batch(&more)).unwrap();
+    let copy = bench.open(&writer.finish().unwrap()).unwrap();
+    let keys = count(&copy, 1).unwrap();
+    assert!((840..960).contains(&keys), "{keys} of 900");
+    assert!(count(&copy, 99).is_none());
+}
+
+#[test]
+fn file_of_an_earlier_release_has_no_sketches_and_all_its_rows() {
+    let bench = Bench::new(ints(), small_groups());
+    let entries: Vec<Entry> = (0..450).map(|key| put(key, 5)).collect();
+    let mut meta = bench.write(7, &entries);
+    // Its footer had zeros where the sketches' place is.
+    let mixer = super::checksum::Mixer { uuid: UUID, file: 7 };
+    bench
+        .vfs
+        .damage(&Bench::path(7), |bytes| {
+            let footer = bytes.len() - super::footer::FOOTER_LEN;
+            let end = bytes.len() - 8;
+            bytes[end - 24..end].fill(0);
+            let sealed = mixer.seal(footer as u64, &bytes[footer..end]);
+            bytes[end..].copy_from_slice(&sealed.to_le_bytes());
+            meta.footer_checksum = sealed;
+        })
+        .unwrap();
+    let old = bench.open(&meta).unwrap();
+    assert!(old.sketches().unwrap().is_none());
+    assert_eq!(bench.read(&old).unwrap(), entries);
+    old.verify(&bench.schema, &bench.codec).unwrap();
+    // Nor has a file that a group was copied into.
+    let mut writer = bench.writer(8);
+    writer.copy_group(&old, 0, CopySeq::Keep).unwrap();
+    let copy = bench.open(&writer.finish().unwrap()).unwrap();
+    assert!(copy.sketches().unwrap().is_some_and(|sketches| sketches.column(1).is_none()));
+}
+
+#[test]
 fn copy_of_a_continued_key_needs_all_its_groups_in_order() {
     let bench = Bench::new(ints(), small_groups());
     let mut entries: Vec<Entry> = (0..250).map(|age| put(50, 10_000 - age)).collect();
@@ -824,7 +877,7 @@ fn damaged_bytes_with_right_checksums_never_panic() {
             }
             // A block, with its checksum in the footer and the footer's in the manifest.
             _ => {
-                let handle = footer_at + 56 + random.below(7) as usize * 24;
+                let handle = footer_at + 56 + random.below(8) as usize * 24;
                 let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
                 let (offset, length) = (number(handle), number(handle + 8));
                 if length == 0 {
@@ -897,6 +950,7 @@ prefix filter: absent
 row-group index: 232 bytes
 statistics
 schema
+sketches
 ";
     assert_eq!(text, expected);
 }

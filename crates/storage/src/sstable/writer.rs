@@ -22,6 +22,7 @@ use super::footer::{FOOTER_LEN, Footer, Handle, header};
 use super::group_header::{ChunkEntry, GroupHeader, KIND_COLUMN, SEQ_COLUMN};
 use super::index::GroupIndex;
 use super::reader::{FileTables, open_key_chunks, unknown_zone};
+use super::sketch::Sketches;
 use super::statistics::Statistics;
 use super::{EntryBatch, GroupEntry, SsTableReader, align};
 use crate::version::FileMeta;
@@ -65,6 +66,9 @@ pub(crate) struct SsTableWriter {
     kind_encoder: ColumnEncoder,
     groups: Vec<GroupEntry>,
     statistics: Statistics,
+    sketches: Sketches,
+    /// The file whose sketches were taken last, with a group of its.
+    sketched: Option<u64>,
     rows: u64,
     /// The last key appended or copied, and whether there is one.
     last_key: Vec<u8>,
@@ -108,6 +112,8 @@ impl SsTableWriter {
             kind_encoder: ColumnEncoder::new(DataType::UInt8),
             groups: Vec::new(),
             statistics: Statistics::new(schema.columns.iter().map(|column| column.id)),
+            sketches: Sketches::new(schema.columns.iter().map(|column| column.id)),
+            sketched: None,
             rows: 0,
             last_key: Vec::new(),
             last_seq: None,
@@ -245,6 +251,7 @@ impl SsTableWriter {
         let column = &mut self.columns[position];
         let zone = group.encode(column.id, &mut column.encoder, array)?;
         self.statistics.push(position, zone);
+        self.sketches.add(position, array);
         for &name in group.last_tables() {
             if column.tables.get(name).is_none() {
                 let bytes = column.encoder.symbol_tables().get(name);
@@ -299,6 +306,10 @@ impl SsTableWriter {
             let zones = statistics.column(column.id);
             let zone = zones.and_then(|zones| zones.get(group)).cloned();
             self.statistics.push(position, zone.unwrap_or_else(|| unknown_zone(source.rows)));
+        }
+        if self.sketched != Some(from.id()) {
+            self.sketches.merge(from.sketches()?);
+            self.sketched = Some(from.id());
         }
         let mut entry = source.clone();
         entry.offset = self.output.position();
@@ -416,6 +427,7 @@ impl SsTableWriter {
             index: output.append_block(&GroupIndex::encode(&self.groups))?,
             statistics: output.append_block(&self.statistics.encode())?,
             schema: output.append_block(&self.schema.encode())?,
+            sketches: output.append_block(&self.sketches.encode())?,
         };
         let (size, footer_checksum) = output.finish(&footer)?;
         let all = |select: fn(&GroupEntry) -> u64| self.groups.iter().map(select);

@@ -16,6 +16,8 @@ mod version_set;
 
 use std::sync::{Arc, OnceLock};
 
+use silt_codec::ColumnId;
+
 pub(crate) use edit::{AddedFile, RemovedFile, VersionEdit};
 pub(crate) use file::{FileMeta, LiveFile, SweepQueue};
 pub(crate) use files::{FileSet, TreeFiles};
@@ -29,14 +31,21 @@ pub(crate) const LEVELS: usize = 7;
 pub(crate) struct TreeVersion {
     /// `LEVELS` lists. Level 0: highest number first. Below: ascending by key, disjoint.
     pub(crate) levels: Vec<Vec<Arc<LiveFile>>>,
-    debt: Debt,
+    debt: Once<u64>,
+    distinct: Once<Vec<(ColumnId, u64)>>,
 }
 
-/// Compaction's debt, worked out when first asked for; a copy is on its way to another version.
-#[derive(Debug, Default)]
-struct Debt(OnceLock<u64>);
+/// Worked out when first asked for; a copy is on its way to another version.
+#[derive(Debug)]
+struct Once<T>(OnceLock<T>);
 
-impl Clone for Debt {
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<T> Clone for Once<T> {
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -44,7 +53,7 @@ impl Clone for Debt {
 
 impl Default for TreeVersion {
     fn default() -> Self {
-        Self { levels: vec![Vec::new(); LEVELS], debt: Debt::default() }
+        Self { levels: vec![Vec::new(); LEVELS], debt: Once::default(), distinct: Once::default() }
     }
 }
 
@@ -61,6 +70,14 @@ impl TreeVersion {
     /// What `work_out` says of this version, asked once.
     pub(crate) fn debt(&self, work_out: impl FnOnce(&Self) -> u64) -> u64 {
         *self.debt.0.get_or_init(|| work_out(self))
+    }
+
+    /// About how many values each column has, as `work_out` says of this version, asked once.
+    pub(crate) fn distinct(
+        &self,
+        work_out: impl FnOnce(&Self) -> Vec<(ColumnId, u64)>,
+    ) -> &[(ColumnId, u64)] {
+        self.distinct.0.get_or_init(|| work_out(self))
     }
 
     /// Bytes of a level's files.
