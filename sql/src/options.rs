@@ -32,11 +32,23 @@ pub struct ScanOptions {
     pub dynamic: bool,
     /// Inner joins are put in the order that is estimated to touch the fewest rows.
     pub joins: bool,
+    /// A join of few rows with a table by its key reads that table by seeks.
+    pub seeks: bool,
+    /// Queries that read few rows are planned for one partition.
+    pub small: bool,
 }
 
 impl Default for ScanOptions {
     fn default() -> Self {
-        Self { shadows: true, filters: true, aggregates: true, dynamic: true, joins: true }
+        Self {
+            shadows: true,
+            filters: true,
+            aggregates: true,
+            dynamic: true,
+            joins: true,
+            seeks: true,
+            small: true,
+        }
     }
 }
 

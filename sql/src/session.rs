@@ -260,8 +260,8 @@ fn state(shared: &Shared, role: Role) -> SessionState {
         .with_config(config.with_extension(Arc::new(scan)))
         .with_runtime_env(Arc::clone(shared.memory()))
         .with_default_features()
-        .with_optimizer_rules(crate::optimizer::logical_rules(&scan));
+        .with_optimizer_rules(crate::optimizer::logical_rules(&scan))
+        .with_physical_optimizer_rules(crate::optimizer::rules(&scan));
     *builder.analyzer() = Some(analyzer);
-    let add = |builder: SessionStateBuilder, rule| builder.with_physical_optimizer_rule(rule);
-    crate::optimizer::rules(&scan).into_iter().fold(builder, add).build()
+    builder.build()
 }

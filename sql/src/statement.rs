@@ -21,12 +21,13 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::ddl::{self, Ddl};
 use crate::dml::{self, Action, Write, distinct_output};
+use crate::optimizer::is_small;
 use crate::planner::{Binding, Bound, Planner};
 use crate::result::RowStream;
 use crate::role::{self, Deed};
 use crate::shared::Shared;
 use crate::users::{self, UserChange};
-use crate::{Error, Result, StatementResult, guard, refuse, utility};
+use crate::{Error, Result, ScanOptions, StatementResult, guard, refuse, utility};
 
 /// What a statement needs to be planned.
 pub(crate) struct Setting {
@@ -54,15 +55,27 @@ impl Setting {
         &self,
         plan: &LogicalPlan,
     ) -> Result<SendableRecordBatchStream> {
-        let planner = self.state.query_planner();
-        let plan = planner.create_physical_plan(plan, &*self.state).await?;
-        Ok(execute_stream(plan, self.state.task_ctx())?)
+        let state = self.sized_for(plan)?;
+        let plan = state.query_planner().create_physical_plan(plan, &*state).await?;
+        Ok(execute_stream(plan, state.task_ctx())?)
+    }
+
+    /// The state in which a plan is run: small ones in one partition.
+    fn sized_for(&self, plan: &LogicalPlan) -> Result<Arc<SessionState>> {
+        let options = self.state.config().get_extension::<ScanOptions>();
+        let small = options.filter(|options| options.small);
+        let small = small.map_or(Ok(false), |options| is_small(plan, &options))?;
+        if !small || self.state.config().target_partitions() == 1 {
+            return Ok(Arc::clone(&self.state));
+        }
+        let mut state = SessionState::clone(&self.state);
+        state.config_mut().options_mut().execution.target_partitions = 1;
+        Ok(Arc::new(state))
     }
 
     /// Optimises and starts a plan.
     pub(crate) async fn start(&self, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
-        let plan = self.state.create_physical_plan(plan).await?;
-        Ok(execute_stream(plan, self.state.task_ctx())?)
+        self.start_optimised(&self.state.optimize(plan)?).await
     }
 }
 

@@ -10,6 +10,7 @@ mod sql {
     mod durable;
     mod errors;
     mod insert;
+    mod joins;
     mod many;
     mod point;
     mod query;

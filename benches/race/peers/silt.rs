@@ -77,10 +77,12 @@ fn switch_off(options: &mut SqlOptions, name: &str) -> Result<()> {
         "aggregates" => &mut scan.aggregates,
         "dynamic" => &mut scan.dynamic,
         "joins" => &mut scan.joins,
+        "seeks" => &mut scan.seeks,
+        "small" => &mut scan.small,
         other => {
             return Err(format!(
                 "no path is called {other}: \
-                 point_statements, shadows, filters, aggregates, dynamic, joins"
+                 point_statements, shadows, filters, aggregates, dynamic, joins, seeks, small"
             )
             .into());
         }

@@ -37,9 +37,15 @@ const UNKNOWN_DISTINCT: f64 = 0.05;
 /// A row of the side that is built into a hash table costs as much as this many that probe it.
 const BUILD_COST: f64 = 3.0;
 
+/// A seek costs as much as this many rows that probe a hash table.
+const SEEK_COST: f64 = 500.0;
+
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct JoinOrder;
+pub(crate) struct JoinOrder {
+    /// Whether few rows seek the table that they are joined with.
+    pub(crate) seeks: bool,
+}
 
 impl OptimizerRule for JoinOrder {
     fn name(&self) -> &'static str {
@@ -51,7 +57,7 @@ impl OptimizerRule for JoinOrder {
         plan: LogicalPlan,
         _: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        reorder_below(plan)
+        reorder_below(plan, self.seeks)
     }
 }
 
@@ -86,7 +92,7 @@ impl OptimizerRule for CrossedOnly {
     }
 }
 
-fn reorder_below(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+fn reorder_below(plan: LogicalPlan, seeks: bool) -> Result<Transformed<LogicalPlan>> {
     use datafusion::common::tree_node::TreeNode;
     let mut parts = Parts::default();
     let schema = Arc::clone(plan.schema());
@@ -98,18 +104,18 @@ fn reorder_below(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         LogicalPlan::Join(join) if is_semi_over_inner(join) => {
             parts.flatten(LogicalPlan::clone(&join.left));
             if !parts.narrow(join)? {
-                return plan.map_children(reorder_below);
+                return plan.map_children(|plan| reorder_below(plan, seeks));
             }
             true
         }
-        _ => return plan.map_children(reorder_below),
+        _ => return plan.map_children(|plan| reorder_below(plan, seeks)),
     };
     if !parts.are_known() {
-        return plan.map_children(reorder_below);
+        return plan.map_children(|plan| reorder_below(plan, seeks));
     }
     let mut any = false;
     for input in &mut parts.inputs {
-        let below = reorder_below(std::mem::take(input))?;
+        let below = reorder_below(std::mem::take(input), seeks)?;
         any |= below.transformed;
         *input = below.data;
     }
@@ -117,11 +123,11 @@ fn reorder_below(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let least = if narrowed { 2 } else { 3 };
     if !(least..=INPUTS_MAX).contains(&count) {
         return match any {
-            true => plan.map_children(reorder_below),
+            true => plan.map_children(|plan| reorder_below(plan, seeks)),
             false => Ok(Transformed::no(plan)),
         };
     }
-    let mut joined = parts.join()?;
+    let mut joined = parts.join(seeks)?;
     if joined.schema() != &schema {
         let projection = Projection::new_from_schema(Arc::new(joined), schema);
         joined = LogicalPlan::Projection(projection);
@@ -167,6 +173,8 @@ struct Edge {
     keys: (Expr, Expr),
     /// How many values they have.
     distinct: f64,
+    /// Whether the rows of either side are sought by them.
+    sought: (bool, bool),
 }
 
 /// The best way found to join a set of inputs.
@@ -252,7 +260,7 @@ impl Parts {
         Some(set)
     }
 
-    fn join(mut self) -> Result<LogicalPlan> {
+    fn join(mut self, seeks: bool) -> Result<LogicalPlan> {
         let inputs: Vec<Input> = self.inputs.iter().map(Input::new).collect();
         let (mut edges, mut filters) = (Vec::new(), Vec::new());
         // Whatever moved an equality into a join's filter, it connects inputs as keys do.
@@ -269,7 +277,9 @@ impl Parts {
             match (self.set_of(&left), self.set_of(&right)) {
                 (Some(a), Some(b)) if a != 0 && b != 0 && a & b == 0 => {
                     let distinct = distinct(&inputs, (a, &left), (b, &right));
-                    edges.push(Edge { left: a, right: b, keys: (left, right), distinct });
+                    let is_sought = |set, expr| seeks && is_sought(&inputs, set, expr);
+                    let sought = (is_sought(a, &left), is_sought(b, &right));
+                    edges.push(Edge { left: a, right: b, keys: (left, right), distinct, sought });
                 }
                 _ => filters.push(left.eq(right)),
             }
@@ -319,6 +329,16 @@ fn distinct(inputs: &[Input], left: (Set, &Expr), right: (Set, &Expr)) -> f64 {
     .max(1.0)
 }
 
+/// Whether the rows of an input are sought by an expression of it.
+fn is_sought(inputs: &[Input], set: Set, expr: &Expr) -> bool {
+    match expr {
+        Expr::Column(column) if set.count_ones() == 1 => {
+            inputs[usize::try_from(set.trailing_zeros()).unwrap_or(0)].seeks(column)
+        }
+        _ => false,
+    }
+}
+
 struct Search<'a> {
     edges: &'a [Edge],
     inputs: &'a [Input],
@@ -350,7 +370,21 @@ impl Search<'_> {
         let (selectivity, connected) = self.selectivity(left.0, right.0);
         let rows = (left.1 * right.1 * selectivity).max(1.0);
         let (build, probe) = (left.1.min(right.1), left.1.max(right.1));
-        let cost = left.2 + right.2 + build * BUILD_COST + probe + rows;
+        let mut joining = build * BUILD_COST + probe;
+        for edge in self.edges {
+            for (side, is_sought, other, asking) in [
+                (edge.left, edge.sought.0, edge.right, right),
+                (edge.right, edge.sought.1, edge.left, left),
+                (edge.left, edge.sought.0, edge.right, left),
+                (edge.right, edge.sought.1, edge.left, right),
+            ] {
+                let table = if asking.0 == left.0 { right.0 } else { left.0 };
+                if is_sought && side == table && other & asking.0 == other {
+                    joining = joining.min(asking.1 * SEEK_COST);
+                }
+            }
+        }
+        let cost = left.2 + right.2 + joining + rows;
         (Best { rows, cost, sides: (left.0, right.0) }, connected)
     }
 

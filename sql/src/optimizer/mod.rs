@@ -1,19 +1,24 @@
-//! Rules of our own. One is logical: [`JoinOrder`]. Of the physical ones, after DataFusion's, each
-//! takes from operators what the scan below can do on encoded columns.
+//! Rules of our own. One is logical: [`JoinOrder`]. Of the physical ones, each takes from operators
+//! what the scan below can do.
 //!
-//! 1. [`undealt`]: a scan of one partition is a small one; its batches are not dealt out.
-//! 2. [`absorb`]: comparisons with constants move from a `FilterExec` into the scan, which
+//! 1. [`seeks::choose`]: joins of few rows with a table by its key collect those rows. It follows
+//!    DataFusion's choice of sides, and is followed by its distribution of rows.
+//! 2. [`undealt`]: a scan of one partition is a small one; its batches are not dealt out.
+//! 3. [`absorb`]: comparisons with constants move from a `FilterExec` into the scan, which
 //!    evaluates them on encoded vectors and decodes only what passes.
-//! 3. [`aggregate`]: a partial aggregate over a scan takes the scan's rows before they are
+//! 4. [`aggregate`]: a partial aggregate over a scan takes the scan's rows before they are
 //!    decoded and groups by the codes of dictionaries.
+//! 5. [`seeks::seek`]: joins that collect rows and meet a table by its key may seek it.
 //!
-//! All come last, so that DataFusion plans (join sides, distribution, order) as it would without.
+//! All but the first come last, so that DataFusion plans (distribution, order) as it would without.
 
 mod absorb;
 mod aggregate;
 mod groups;
 mod joins;
 mod layout;
+mod seeks;
+mod size;
 
 use std::sync::Arc;
 
@@ -22,6 +27,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::{ExecutionPlan, Partitioning};
@@ -30,6 +36,7 @@ use crate::ScanOptions;
 use crate::provider::scan::SiltScan;
 
 pub(crate) use joins::{CrossedOnly, JoinOrder};
+pub(crate) use size::is_small;
 
 /// DataFusion's logical rules, and among them our own: joins are ordered once filters stand where
 /// they belong.
@@ -37,7 +44,7 @@ pub(crate) fn logical_rules(options: &ScanOptions) -> Vec<Arc<dyn OptimizerRule 
     let mut rules = Optimizer::new().rules;
     let after = rules.iter().position(|rule| rule.name() == "push_down_filter");
     if let (true, Some(after)) = (options.joins, after) {
-        rules.insert(after + 1, Arc::new(JoinOrder));
+        rules.insert(after + 1, Arc::new(JoinOrder { seeks: options.seeks }));
         for rule in rules.iter_mut().filter(|rule| rule.name() == "eliminate_cross_join") {
             *rule = Arc::new(CrossedOnly(Arc::clone(rule)));
         }
@@ -45,9 +52,14 @@ pub(crate) fn logical_rules(options: &ScanOptions) -> Vec<Arc<dyn OptimizerRule 
     rules
 }
 
-/// The physical rules that `options` allow, in their order.
+/// DataFusion's physical rules, and among and behind them those of our own that `options` allow.
 pub(crate) fn rules(options: &ScanOptions) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> = Vec::new();
+    let mut rules = PhysicalOptimizer::new().rules;
+    let after = rules.iter().position(|rule| rule.name() == "join_selection");
+    if let (true, Some(after)) = (options.seeks, after) {
+        let choose = Replace { name: "silt_choose_seeks", replace: seeks::choose };
+        rules.insert(after + 1, Arc::new(choose));
+    }
     if options.filters || options.aggregates {
         rules.push(Arc::new(Replace { name: "silt_undealt_scans", replace: undealt }));
     }
@@ -59,6 +71,9 @@ pub(crate) fn rules(options: &ScanOptions) -> Vec<Arc<dyn PhysicalOptimizerRule 
             name: "silt_encoded_aggregates",
             replace: aggregate::replace,
         }));
+    }
+    if options.seeks {
+        rules.push(Arc::new(Replace { name: "silt_index_joins", replace: seeks::seek }));
     }
     rules
 }

@@ -77,7 +77,7 @@ impl Narrowing {
             for one in split_conjunction(&filter) {
                 match exact_predicate(one, parts) {
                     Some(predicate) => predicates.push(predicate),
-                    None if is_true(one) => {}
+                    None if is_true(one) || lists_floats(one, parts) => {}
                     None => rest.push(Arc::clone(one)),
                 }
             }
@@ -156,7 +156,9 @@ fn prefixes(list: &InListExpr, parts: &ScanParts, key: usize) -> Option<Vec<Vec<
 
 /// The keys that begin so and lie within `ranges`.
 fn within(prefixes: Vec<Vec<u8>>, parts: &ScanParts, ranges: &[KeyRange]) -> Access {
-    if parts.tree.schema().key_len() == 1 {
+    // A get looks at no predicate.
+    let is_filtered = parts.absorbed && parts.predicate.is_some();
+    if parts.tree.schema().key_len() == 1 && !is_filtered {
         let is_in = |key: &Vec<u8>| ranges.iter().any(|range| range.contains(key));
         return Access::Points(prefixes.into_iter().filter(is_in).collect());
     }
@@ -168,6 +170,14 @@ fn within(prefixes: Vec<Vec<u8>>, parts: &ScanParts, ranges: &[KeyRange]) -> Acc
         );
     }
     Access::Ranges(found)
+}
+
+/// Whether it is a list of floats. DataFusion tells -0.0 from 0.0 in lists, but not in joins, whose
+/// build side's values such a list may be.
+fn lists_floats(expr: &Arc<dyn PhysicalExpr>, parts: &ScanParts) -> bool {
+    let list = expr.downcast_ref::<InListExpr>();
+    let data_type = list.and_then(|list| list.expr().data_type(&parts.schema).ok());
+    data_type.is_some_and(|data_type| data_type.is_floating())
 }
 
 fn is_true(expr: &Arc<dyn PhysicalExpr>) -> bool {

@@ -4,6 +4,7 @@ pub(crate) mod absorb;
 mod dynamic;
 pub(crate) mod pushdown;
 pub(crate) mod scan;
+pub(crate) mod seek;
 pub(crate) mod table;
 
 pub(crate) use table::SiltTable;

@@ -37,6 +37,8 @@ pub(crate) struct KeyPlan {
     pub(crate) access: Access,
     /// For each filter, whether `access` alone enforces it.
     pub(crate) exact: Vec<bool>,
+    /// How many of the first key columns have one value in each range.
+    pub(crate) fixed: usize,
 }
 
 /// The key of a table as its predicates name it.
@@ -104,7 +106,7 @@ impl KeyShape {
         let mut exact = vec![false; filters.len()];
         let mut prefixes: Vec<Vec<u8>> = vec![Vec::new()];
         let mut whole = true;
-        let mut ranges = None;
+        let (mut ranges, mut fixed) = (None, 0);
         for field in limits {
             let Some(points) = field.admitted_points() else {
                 whole = false;
@@ -120,6 +122,7 @@ impl KeyShape {
                 break;
             }
             field.filters.iter().for_each(|&filter| exact[filter] = true);
+            fixed += 1;
             prefixes = prefixes
                 .iter()
                 .flat_map(|prefix| {
@@ -132,7 +135,7 @@ impl KeyShape {
             Some(ranges) => Access::Ranges(ranges),
             None => Access::Ranges(prefixes.into_iter().map(with_prefix).collect()),
         };
-        KeyPlan { access, exact }
+        KeyPlan { access, exact, fixed }
     }
 
     /// Whether `plan` would enforce `filter` for some values of its constants: such a filter may

@@ -73,7 +73,7 @@ pub(crate) struct ScanParts {
     pub(crate) options: ScanOptions,
     /// Rows wanted at most, of each partition.
     pub(crate) fetch: Option<usize>,
-    /// Of the whole table, by column of `schema`.
+    /// Of the rows that `partitions` reach, by column of `schema`.
     pub(crate) statistics: Statistics,
 }
 
@@ -178,6 +178,30 @@ impl SiltScan {
             ..parts
         };
         Self::with_order(Arc::new(parts), self.order)
+    }
+
+    /// The same, reaching its rows by `partitions`, which are as many and lie within its own, and
+    /// told by those of its dynamic filters that are `wanted`. What it counts counts here.
+    pub(crate) fn seeking(
+        &self,
+        partitions: Vec<Access>,
+        wanted: impl Fn(&dyn PhysicalExpr) -> bool,
+    ) -> Self {
+        let mut parts = (*self.parts).clone();
+        parts.partitions = partitions;
+        parts.dynamic.retain(|filter| wanted(&**filter));
+        Self {
+            parts: Arc::new(parts),
+            order: self.order,
+            properties: Arc::clone(&self.properties),
+            counters: Arc::clone(&self.counters),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    /// Whether rows come in the reverse of the key's order.
+    pub(crate) fn is_reversed(&self) -> bool {
+        self.order == ScanOrder::Reverse
     }
 
     /// The rows of a partition before they are decoded, in any order.

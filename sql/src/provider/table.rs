@@ -17,13 +17,16 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 use silt_storage::{KeyRange, Predicate, Snapshot, Tree};
 
-use super::pushdown::{Access, KeyShape, pruning_predicate};
+use super::pushdown::{Access, KeyPlan, KeyShape, pruning_predicate};
 use super::scan::{ScanParts, SiltScan};
 use crate::ScanOptions;
 use crate::value::value_to_scalar;
 
 /// Below this many rows a scan stays in one partition: starting tasks costs more than it saves.
 const ROWS_PER_PARTITION_MIN: usize = 20_000;
+
+/// Ranges whose rows are estimated; as many are taken to be in each of the others.
+const RANGES_ESTIMATED: usize = 16;
 
 /// A table bound to the snapshot and schema of one statement.
 #[derive(Debug)]
@@ -71,6 +74,28 @@ impl SiltTable {
         Some((self.to_tree[index], field.data_type().clone()))
     }
 
+    /// About how many rows are read to answer `filters`.
+    pub(crate) fn rows_read(&self, filters: &[Expr]) -> Result<usize> {
+        let filters: Vec<&Expr> = filters.iter().collect();
+        let mut statistics = self.table_statistics();
+        self.narrow(&mut statistics, &self.shape.plan(&filters))?;
+        Ok(statistics.num_rows.get_value().copied().unwrap_or(0))
+    }
+
+    /// About how many rows have one value of the key's first column, where that is known.
+    pub(crate) fn rows_a_first_key(&self) -> Option<usize> {
+        let statistics = self.table_statistics();
+        let column = statistics.column_statistics.get((*self.key.first()?)?)?;
+        let rows = statistics.num_rows.get_value()?;
+        Some(rows / column.distinct_count.get_value()?.max(&1))
+    }
+
+    /// The name of its key's first column.
+    pub(crate) fn first_key(&self) -> Option<&str> {
+        let column = (*self.key.first()?)?;
+        Some(self.schema.field(column).name())
+    }
+
     /// The only column of its key.
     pub(crate) fn only_key(&self) -> Option<usize> {
         match self.key.as_slice() {
@@ -104,7 +129,13 @@ impl SiltTable {
                 max_value: zone.map_or(Precision::Absent, |zone| bound(&zone.max)),
                 distinct_count: match single_key {
                     Some(key) if key == index => Precision::Inexact(rows),
-                    _ => Precision::Absent,
+                    _ => match stored.distinct.get(tree_column).copied().flatten() {
+                        Some(distinct) => {
+                            let distinct = usize::try_from(distinct).unwrap_or(usize::MAX);
+                            Precision::Inexact(distinct.min(rows))
+                        }
+                        None => Precision::Absent,
+                    },
                 },
                 ..ColumnStatistics::new_unknown()
             }
@@ -194,7 +225,8 @@ impl TableProvider for SiltTable {
             _ => Some(Predicate::And(prune)),
         };
         let every_filter_exact = plan.exact.iter().all(|exact| *exact);
-        let statistics = self.table_statistics();
+        let mut statistics = self.table_statistics();
+        self.narrow(&mut statistics, &plan)?;
         let access = match plan.access {
             Access::Ranges(ranges) => {
                 let rows = statistics.num_rows.get_value().copied().unwrap_or(0);
@@ -265,6 +297,44 @@ impl TableProvider for SiltTable {
 }
 
 impl SiltTable {
+    /// Makes of the whole table's statistics those of the rows that `access` reaches.
+    fn narrow(&self, statistics: &mut Statistics, plan: &KeyPlan) -> Result<()> {
+        let all = statistics.num_rows.get_value().copied().unwrap_or(0);
+        let rows = match &plan.access {
+            Access::Points(points) => points.len(),
+            Access::Ranges(ranges) if *ranges == [KeyRange::all()] => return Ok(()),
+            Access::Ranges(ranges) => {
+                let mut rows = 0;
+                for range in ranges.iter().take(RANGES_ESTIMATED) {
+                    let here = self.tree.estimate_rows(range, &self.snapshot);
+                    rows += usize::try_from(here.map_err(crate::Error::from)?).unwrap_or(all);
+                }
+                let rows = rows * ranges.len().div_ceil(RANGES_ESTIMATED);
+                // Row groups are a coarse measure of few rows; that of values is a finer one.
+                let distinct = self.key.iter().take(plan.fixed).map(|column| {
+                    let column = statistics.column_statistics.get((*column)?)?;
+                    column.distinct_count.get_value().copied()
+                });
+                match distinct.collect::<Option<Vec<_>>>() {
+                    Some(distinct) if !distinct.is_empty() => {
+                        let prefixes = distinct.into_iter().fold(1, usize::saturating_mul);
+                        rows.min((all / prefixes.max(1)).max(1) * ranges.len())
+                    }
+                    _ => rows,
+                }
+            }
+        };
+        let rows = rows.min(all);
+        let owned = std::mem::take(statistics).to_inexact();
+        let bytes = owned.total_byte_size.get_value().copied().unwrap_or(0);
+        *statistics = Statistics {
+            num_rows: Precision::Inexact(rows),
+            total_byte_size: Precision::Inexact(bytes / all.max(1) * rows),
+            ..owned
+        };
+        Ok(())
+    }
+
     /// Splits `ranges` into at most `partitions` groups of neighbours.
     fn partition(&self, ranges: Vec<KeyRange>, partitions: usize) -> Result<Vec<Access>> {
         if ranges.is_empty() {

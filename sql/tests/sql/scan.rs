@@ -5,8 +5,15 @@ use silt_sql::{ScanOptions, Session, Shared, SqlOptions};
 
 use super::harness::Db;
 
-const NONE: ScanOptions =
-    ScanOptions { shadows: false, filters: false, aggregates: false, dynamic: false, joins: false };
+const NONE: ScanOptions = ScanOptions {
+    shadows: false,
+    filters: false,
+    aggregates: false,
+    dynamic: false,
+    joins: false,
+    seeks: false,
+    small: false,
+};
 
 fn db(scan: ScanOptions) -> Db {
     let storage = silt_storage::Options {
@@ -195,6 +202,8 @@ fn each_thing_that_scans_do_stands_by_itself() {
         ScanOptions { aggregates: true, ..NONE },
         ScanOptions { dynamic: true, ..NONE },
         ScanOptions { joins: true, ..NONE },
+        ScanOptions { seeks: true, ..NONE },
+        ScanOptions { small: true, ..NONE },
     ];
     compare(77, &each, 150);
 }

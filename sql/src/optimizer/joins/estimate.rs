@@ -36,6 +36,8 @@ struct Table {
     names: Vec<String>,
     /// The position of the only key column.
     key: Option<usize>,
+    /// The name of the key's first column.
+    first_key: Option<String>,
 }
 
 impl Input {
@@ -44,6 +46,11 @@ impl Input {
         let rows = rows(plan, table.as_ref()).max(1.0);
         let base_rows = table.as_ref().map_or(rows, Table::rows).max(rows);
         Self { rows, base_rows, table }
+    }
+
+    /// Whether rows are sought by this column: it is the key's first.
+    pub(super) fn seeks(&self, column: &Column) -> bool {
+        self.table.as_ref().is_some_and(|table| table.first_key.as_ref() == Some(&column.name))
     }
 
     /// How many values a column has before filters, and whether each stands in one row only.
@@ -203,7 +210,12 @@ impl Table {
         let table = provider.downcast_ref::<SiltTable>()?;
         let schema = scan.source.schema();
         let names = schema.fields().iter().map(|field| field.name().clone()).collect();
-        Some(Self { statistics: table.table_statistics(), names, key: table.only_key() })
+        Some(Self {
+            statistics: table.table_statistics(),
+            names,
+            key: table.only_key(),
+            first_key: table.first_key().map(str::to_owned),
+        })
     }
 
     fn rows(&self) -> f64 {

@@ -1,0 +1,236 @@
+//! Joins that seek a table by its key answer like joins that scan it, and EXPLAIN ANALYZE shows
+//! which of both they did.
+
+use silt_sql::{ScanOptions, Session, Shared, SqlOptions};
+
+use super::harness::Db;
+
+/// 12,000 edges and 16,000 nodes in many files, and few rows that ask for them: NULLs, repetitions,
+/// values that no node has.
+const TABLES: &str = "
+    CREATE TABLE edges (source TEXT, target TEXT, kind INTEGER, weight BIGINT,
+        PRIMARY KEY (source, target));
+    INSERT INTO edges SELECT 'n' || (value % 2000), 'n' || (value * 7 % 1999), value % 5, value
+        FROM generate_series(1, 12000);
+    CREATE TABLE nodes (id BIGINT PRIMARY KEY, name TEXT, score DOUBLE);
+    INSERT INTO nodes SELECT value, 'n' || value, value / 8.0 FROM generate_series(0, 15999);
+    CREATE TABLE reals (f DOUBLE PRIMARY KEY, n BIGINT);
+    INSERT INTO reals SELECT value / 4.0, value FROM generate_series(-1000, 1000);
+    INSERT INTO reals VALUES ('NaN'::DOUBLE, 7);
+    CREATE TABLE asked (id BIGINT, who TEXT, small INTEGER, f DOUBLE, n BIGINT);
+    INSERT INTO asked VALUES
+        (NULL, 'n5', 3, 0.25, 0), (17, NULL, 4, -0.0, 1), (17, 'n17', NULL, 0.0, 2),
+        (4000000000, 'n4', 5, 'NaN', 3), (-1, 'nobody', -1, NULL, 4), (18, 'n17', 18, 1.5, 5),
+        (19, '', 19, 0.25, 6), (20, 'n1998', 20, 2.5, 7), (NULL, NULL, NULL, NULL, 8)";
+
+fn db(seeks: bool) -> Db {
+    let storage = silt_storage::Options {
+        memtable_bytes: 128 << 10,
+        file_bytes: 64 << 10,
+        group_rows: 200,
+        ..silt_storage::Options::default()
+    };
+    let scan = ScanOptions { seeks, ..ScanOptions::default() };
+    let options = SqlOptions { threads: 2, scan, ..SqlOptions::default() };
+    let mut db = Db { session: Session::new(Shared::in_memory(storage, options).unwrap()) };
+    db.try_run(TABLES).unwrap();
+    db
+}
+
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % bound
+    }
+
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        let len = u64::try_from(of.len()).unwrap();
+        of[usize::try_from(self.below(len)).unwrap()]
+    }
+}
+
+fn change(dice: &mut Dice) -> String {
+    let (some, other) = (dice.below(2_000), dice.below(12_000));
+    match dice.below(5) {
+        0 => format!("DELETE FROM edges WHERE source = 'n{some}'"),
+        1 => format!(
+            "UPDATE edges SET weight = -weight, kind = 2 WHERE weight % 97 = {}",
+            other % 97
+        ),
+        2 => format!(
+            "INSERT INTO edges VALUES ('n{some}', 'n{}', 1, {other}), ('n17', 'n{other}', 0, 1)
+             ON CONFLICT (source, target) DO UPDATE SET weight = excluded.weight",
+            other % 1_999
+        ),
+        3 => format!("DELETE FROM nodes WHERE id = {}", some % 25),
+        _ => format!(
+            "INSERT INTO nodes VALUES ({}, 'again', NULL) ON CONFLICT (id) DO UPDATE SET name = 'more'",
+            some % 25
+        ),
+    }
+}
+
+/// Few rows or many, by one of several ways.
+fn few(dice: &mut Dice) -> String {
+    let number = dice.below(1_000);
+    match dice.below(5) {
+        0 => "asked".to_owned(),
+        1 => format!("(SELECT * FROM asked WHERE n < {})", number % 10),
+        2 => "(SELECT * FROM asked WHERE n > 100)".to_owned(),
+        3 => format!(
+            "(SELECT id, name AS who, CAST(id % 30 AS INTEGER) AS small, score AS f, id AS n
+              FROM nodes WHERE id < {number})"
+        ),
+        _ => format!(
+            "(SELECT weight % 40 AS id, target AS who, kind AS small, weight / 4.0 AS f, weight AS n
+              FROM edges WHERE source = 'n{number}')"
+        ),
+    }
+}
+
+fn query(dice: &mut Dice) -> String {
+    let (few, other) = (few(dice), few(dice));
+    let join = dice.one(&["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "JOIN"]);
+    let also =
+        dice.one(&["", "", " AND e.kind = 2", " AND e.weight > a.n", " AND e.target > 'n3'"]);
+    match dice.below(14) {
+        0 => format!("SELECT a.n, e.* FROM {few} a {join} edges e ON e.source = a.who{also}"),
+        1 => format!("SELECT a.n, e.* FROM edges e {join} {few} a ON e.source = a.who{also}"),
+        2 => format!("SELECT a.*, k.name FROM {few} a {join} nodes k ON k.id = a.id"),
+        3 => format!("SELECT a.*, k.name FROM nodes k {join} {few} a ON k.id = a.small"),
+        4 => format!("SELECT a.n, r.n FROM {few} a {join} reals r ON r.f = a.f AND r.n < 900"),
+        5 => {
+            let no = dice.one(&["", "NOT "]);
+            format!(
+                "SELECT n FROM {few} a WHERE {no}EXISTS
+                (SELECT 1 FROM edges e WHERE e.source = a.who{also})"
+            )
+        }
+        6 => {
+            let no = dice.one(&["", "NOT "]);
+            format!("SELECT n FROM {few} a WHERE id {no}IN (SELECT id FROM nodes WHERE score > 2)")
+        }
+        7 => {
+            let no = dice.one(&["", "NOT "]);
+            format!("SELECT id, name FROM nodes WHERE id {no}IN (SELECT id FROM {few} b)")
+        }
+        8 => format!(
+            "SELECT weight FROM edges WHERE source IN (SELECT who FROM {few} b)
+            AND weight > 50"
+        ),
+        9 => format!(
+            "SELECT e.weight, f.weight FROM {few} a JOIN edges e ON e.source = a.who
+             JOIN edges f ON f.source = e.target WHERE e.kind <> 3"
+        ),
+        10 => format!(
+            "SELECT count(*), sum(e.weight) FROM {few} a
+             JOIN edges e ON e.source = a.who AND e.target = 'n' || (a.n * 7 % 1999)"
+        ),
+        11 => format!(
+            "SELECT a.n, b.n, e.target FROM {few} a, {other} b, edges e
+             WHERE e.source = a.who AND e.target = b.who"
+        ),
+        12 => format!(
+            "SELECT k.id, a.n FROM {few} a JOIN nodes k ON k.id = a.id ORDER BY k.id DESC, a.n
+             LIMIT 5"
+        ),
+        _ => format!(
+            "WITH RECURSIVE reached(node, depth) AS (
+               SELECT who, 1 FROM {few} b
+               UNION
+               SELECT e.target, r.depth + 1 FROM reached r JOIN edges e ON e.source = r.node
+               WHERE r.depth < {})
+             SELECT count(*), count(DISTINCT node), sum(depth) FROM reached",
+            2 + dice.below(3)
+        ),
+    }
+}
+
+#[test]
+fn joins_that_seek_answer_like_joins_that_scan() {
+    let (mut seeking, mut scanning) = (db(true), db(false));
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let mut sought = 0;
+    for step in 0..70 {
+        let sql = change(&mut dice);
+        for db in [&mut seeking, &mut scanning] {
+            db.try_run(&sql).unwrap_or_else(|error| panic!("step {step}: {sql}: {error}"));
+        }
+        for _ in 0..3 {
+            let sql = query(&mut dice);
+            assert_eq!(seeking.rows(&sql), scanning.rows(&sql), "step {step}: {sql}");
+            sought += u32::from(seeking.rows(&format!("EXPLAIN {sql}")).contains("SiltIndexJoin"));
+        }
+    }
+    assert!(sought > 70, "{sought} of 210 queries could seek");
+}
+
+#[test]
+fn explain_analyze_shows_what_was_sought() {
+    let mut db = db(true);
+    let mut analyzed = |sql: &str| db.rows(&format!("EXPLAIN ANALYZE {sql}"));
+    // A hop, and another from where it led.
+    let plan = analyzed(
+        "SELECT count(*) FROM edges a JOIN edges b ON b.source = a.target WHERE a.source = 'n7'",
+    );
+    assert!(plan.contains("SiltIndexJoin: table=edges, by 1 key column(s)"), "{plan}");
+    assert!(plan.contains("keys_sought=6"), "{plan}");
+    // Whole keys are got, and rows without one are not looked for.
+    let plan = analyzed("SELECT a.n, k.name FROM asked a LEFT JOIN nodes k ON k.id = a.id");
+    assert!(plan.contains("by whole key") && plan.contains("keys_sought=6"), "{plan}");
+    assert!(plan.contains("gets=6"), "{plan}");
+    // The round of a recursion.
+    let plan = analyzed(
+        "WITH RECURSIVE reached(node) AS (
+           SELECT target FROM edges WHERE source = 'n7'
+           UNION
+           SELECT e.target FROM edges e JOIN reached r ON e.source = r.node)
+         SELECT count(*) FROM reached",
+    );
+    assert!(plan.contains("SiltIndexJoin"), "{plan}");
+    // Rows of the table that find no partner are wanted.
+    let plan = analyzed("SELECT a.n, k.name FROM asked a RIGHT JOIN nodes k ON k.id = a.id");
+    assert!(!plan.contains("SiltIndexJoin"), "{plan}");
+}
+
+#[test]
+fn join_of_more_keys_than_were_expected_scans() {
+    let mut db = db(true);
+    let sql = "SELECT count(*), sum(e.weight) FROM nodes k JOIN edges e ON e.source = k.name
+               WHERE k.name LIKE '%n1%' AND k.score >= 0 AND k.name <> 'n1' AND k.id % 2 = 0";
+    let plan = db.rows(&format!("EXPLAIN ANALYZE {sql}"));
+    let rows = db.rows(sql);
+    let mut other = super::joins::db(false);
+    assert_eq!(rows, other.rows(sql));
+    assert!(!plan.contains("SiltIndexJoin") || plan.contains("scans=1"), "{plan}");
+}
+
+#[test]
+fn zeroes_of_either_sign_are_joined() {
+    for seeks in [true, false] {
+        let sql = "SELECT a.n, r.n FROM (SELECT * FROM asked WHERE n < 3) a
+                   JOIN reals r ON r.f = a.f AND r.n < 900";
+        assert_eq!(db(seeks).rows(sql), "0 1\n1 0\n2 0", "{seeks}");
+    }
+}
+
+#[test]
+fn rows_found_by_key_pass_the_filters_that_the_scan_took_over() {
+    for dynamic in [true, false] {
+        let scan = ScanOptions { dynamic, seeks: !dynamic, ..ScanOptions::default() };
+        let options = SqlOptions { threads: 2, scan, ..SqlOptions::default() };
+        let storage = silt_storage::Options::default();
+        let mut db = Db { session: Session::new(Shared::in_memory(storage, options).unwrap()) };
+        db.try_run(TABLES).unwrap();
+        let sql = "SELECT k.id, k.score FROM asked a JOIN nodes k ON k.id = a.id
+                   WHERE k.score > 2.2";
+        assert_eq!(db.rows(sql), "18 2.25\n19 2.375\n20 2.5");
+        let sql = "SELECT k.id, k.name FROM asked a JOIN nodes k ON k.id = a.id
+                   WHERE k.name > 'n18'";
+        assert_eq!(db.rows(sql), "19 n19\n20 n20");
+    }
+}
