@@ -255,7 +255,7 @@ fn joins_are_never_put_in_an_order_in_which_no_condition_connects_two_inputs() {
 }
 
 #[test]
-fn walk_of_three_hops_is_joined_as_it_is_written() {
+fn walk_of_three_hops_is_walked_as_it_is_written() {
     let explain = |joins| {
         let mut db = db(ScanOptions { joins, ..ScanOptions::default() });
         db.try_run("CREATE TABLE edges (a TEXT, b TEXT, PRIMARY KEY (a, b))").unwrap();
@@ -267,5 +267,6 @@ fn walk_of_three_hops_is_joined_as_it_is_written() {
              JOIN edges z ON z.a = y.b WHERE x.a = 'n7'",
         )
     };
-    assert_eq!(explain(true), explain(false));
+    let walked = |plan: String| plan.split_once("physical_plan").unwrap().1.to_owned();
+    assert_eq!(walked(explain(true)), walked(explain(false)));
 }
