@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use arrow_schema::{FieldRef, Fields, Schema, SchemaRef};
+
 use crate::bytes::take_varint;
 use crate::row_view::version_of_head;
 use crate::{Error, KeyCodec, Result, RowBuffer, RowCodec, RowView, TreeSchema};
@@ -26,6 +28,8 @@ struct Inner {
     key: Arc<KeyCodec>,
     /// Ascending by version; never empty.
     versions: Vec<SchemaVersion>,
+    /// One a column of the current schema.
+    fields: Vec<FieldRef>,
 }
 
 /// One version, seen from the current one.
@@ -47,6 +51,11 @@ pub(crate) enum ColumnSource {
     Frozen,
 }
 
+fn fields(schema: &TreeSchema) -> Vec<FieldRef> {
+    let all: Vec<usize> = (0..schema.columns.len()).collect();
+    schema.arrow_schema(&all).fields().iter().cloned().collect()
+}
+
 impl Schemas {
     /// The versions of a tree that has this one so far.
     ///
@@ -56,7 +65,9 @@ impl Schemas {
         let key = Arc::new(KeyCodec::new(&schema)?);
         let row = Arc::new(RowCodec::new(schema.clone())?);
         let sources = sources(&schema, &schema);
-        Ok(Self { inner: Arc::new(Inner { key, versions: vec![SchemaVersion { row, sources }] }) })
+        let fields = fields(&schema);
+        let versions = vec![SchemaVersion { row, sources }];
+        Ok(Self { inner: Arc::new(Inner { key, versions, fields }) })
     }
 
     /// The same with a newer version, which becomes the current one.
@@ -76,12 +87,19 @@ impl Schemas {
         let versions = versions
             .map(|row| SchemaVersion { row: row.clone(), sources: sources(row.schema(), &schema) });
         let versions = versions.collect();
-        Ok(Self { inner: Arc::new(Inner { key: self.inner.key.clone(), versions }) })
+        let (key, fields) = (self.inner.key.clone(), fields(&schema));
+        Ok(Self { inner: Arc::new(Inner { key, versions, fields }) })
     }
 
     /// The current schema.
     pub fn current(&self) -> &Arc<TreeSchema> {
         self.row_codec().schema()
+    }
+
+    /// What [`TreeSchema::arrow_schema`] says of the current schema, quicker.
+    pub fn arrow_schema(&self, projection: &[usize]) -> SchemaRef {
+        let fields = projection.iter().map(|&index| Arc::clone(&self.inner.fields[index]));
+        Arc::new(Schema::new(fields.collect::<Fields>()))
     }
 
     /// Every version, ascending.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use twox_hash::XxHash3_64;
+
 /// A commit's number. 0 means "older than every snapshot".
 pub type SeqNo = u64;
 
@@ -16,6 +18,11 @@ impl fmt::Display for TreeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// The hash by which filters know a key, or the bytes of a key's first column. Persistent.
+pub(crate) fn key_hash(key: &[u8]) -> u64 {
+    XxHash3_64::oneshot(key)
 }
 
 /// What an entry does. Stored on disk: the numbers never change.

@@ -10,6 +10,7 @@
 
 mod as_of;
 mod btree;
+mod filter;
 mod run;
 mod skiplist;
 
@@ -18,10 +19,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use crate::batch::EntryBytes;
+use crate::key::key_hash;
 use crate::options::MemtableKind;
 use crate::{OpKind, SeqNo};
 
 use as_of::AsOf;
+use filter::KeyFilter;
 pub(crate) use run::MemRun;
 use run::MemRuns;
 
@@ -67,6 +70,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 112;
 #[derive(Debug)]
 pub(crate) struct TreeMemtable {
     table: Box<dyn Memtable>,
+    filter: Arc<KeyFilter>,
     bytes: AtomicUsize,
     /// Bytes of all memtables of the engine.
     gauge: Arc<AtomicUsize>,
@@ -98,6 +102,7 @@ impl TreeMemtable {
     fn of(table: Box<dyn Memtable>, gauge: Arc<AtomicUsize>) -> Self {
         Self {
             table,
+            filter: Arc::default(),
             bytes: AtomicUsize::new(0),
             gauge,
             entries: AtomicUsize::new(0),
@@ -116,7 +121,9 @@ impl TreeMemtable {
     /// `shown`; of a key's entries the newest comes first as here. What is inserted later above
     /// `through` is not among them.
     pub(crate) fn as_of(self: &Arc<Self>, through: SeqNo, shown: SeqNo) -> Self {
-        let view = Self::of(Box::new(AsOf::new(Arc::clone(self), through, shown)), Arc::default());
+        let table = Box::new(AsOf::new(Arc::clone(self), through, shown));
+        let mut view = Self::of(table, Arc::default());
+        view.filter = Arc::clone(&self.filter);
         view.entries.store(self.len(), Ordering::Relaxed);
         view.deletes.store(self.deletes(), Ordering::Relaxed);
         view.max_seq.store(shown, Ordering::Relaxed);
@@ -136,7 +143,9 @@ impl TreeMemtable {
         entries: impl Iterator<Item = (EntryBytes, OpKind)>,
     ) {
         let (mut count, mut deletes, mut bytes) = (0, 0, 0);
+        let before = self.len();
         for (entry, kind) in entries {
+            self.filter.insert(before + count, key_hash(entry.key()));
             count += 1;
             deletes += usize::from(kind == OpKind::Delete);
             bytes += entry.len() + ENTRY_OVERHEAD_BYTES;
@@ -157,6 +166,12 @@ impl TreeMemtable {
         mut found: impl FnMut(MemEntry<'_>),
     ) -> bool {
         self.table.get(key, snapshot, &mut found)
+    }
+
+    /// Whether the key of this hash ([`key_hash`]) may have an entry. False is certain, up to every
+    /// number that is published.
+    pub(crate) fn may_contain(&self, hash: u64) -> bool {
+        self.filter.may_contain(hash)
     }
 
     /// See [`Memtable::visit`].

@@ -12,7 +12,8 @@ use silt_codec::{RowBuffer, Schemas};
 
 use super::ReadCounters;
 use super::source::open_file;
-use crate::sstable::{RowGroup, key_hash};
+use crate::key::key_hash;
+use crate::sstable::RowGroup;
 use crate::state::TreeState;
 use crate::version::{LiveFile, TreeVersion};
 use crate::{OpKind, Result, SeqNo, Snapshot};
@@ -36,7 +37,11 @@ pub(crate) fn get(
     let view = snapshot.view_of(tree);
     let snapshot = snapshot.seq();
     let schemas = tree.schemas();
+    let hash = key_hash(key);
     for memtable in &view.memtables {
+        if !memtable.may_contain(hash) {
+            continue;
+        }
         let mut found = Ok(false);
         let decided = memtable.get(key, snapshot, |entry| {
             if entry.kind == OpKind::Put {
@@ -50,8 +55,8 @@ pub(crate) fn get(
     }
     KEY_VALUES.with_borrow_mut(|values| {
         let mut search =
-            FileSearch { tree, schemas: &schemas, snapshot, counters, values, hash: None };
-        let Some(entry) = search.newest(&view.version, key, projection)? else { return Ok(false) };
+            FileSearch { tree, schemas: &schemas, snapshot, counters, values, key, hash };
+        let Some(entry) = search.newest(&view.version, projection)? else { return Ok(false) };
         if entry.kind == OpKind::Delete {
             return Ok(false);
         }
@@ -86,47 +91,39 @@ struct FileSearch<'a> {
     schemas: &'a Schemas,
     snapshot: SeqNo,
     counters: &'a ReadCounters,
+    /// The key's values, once a filter let it pass.
     values: &'a mut RowBuffer,
-    /// The key's hash; once it is known, `values` holds the key's values.
-    hash: Option<u64>,
+    key: &'a [u8],
+    hash: u64,
 }
 
 impl FileSearch<'_> {
     fn newest(
         &mut self,
         version: &TreeVersion,
-        key: &[u8],
         projection: &[usize],
     ) -> Result<Option<FoundEntry>> {
-        for file in files_of_key(version, key) {
+        self.values.clear();
+        for file in files_of_key(version, self.key) {
             if file.min_seq > self.snapshot {
                 continue;
             }
-            if let Some(entry) = self.in_file(file, key, projection)? {
+            if let Some(entry) = self.in_file(file, projection)? {
                 return Ok(Some(entry));
             }
         }
         Ok(None)
     }
 
-    fn in_file(
-        &mut self,
-        file: &LiveFile,
-        key: &[u8],
-        projection: &[usize],
-    ) -> Result<Option<FoundEntry>> {
+    fn in_file(&mut self, file: &LiveFile, projection: &[usize]) -> Result<Option<FoundEntry>> {
+        let key = self.key;
         let reader = open_file(self.tree.context(), self.schemas, file)?;
-        let hash = match self.hash {
-            Some(hash) => hash,
-            None => {
-                self.values.clear();
-                self.schemas.key_codec().decode(key, self.values)?;
-                *self.hash.insert(key_hash(key))
-            }
-        };
-        if !reader.may_contain(hash)? {
+        if !reader.may_contain(self.hash)? {
             self.counters.filter_misses.add(1);
             return Ok(None);
+        }
+        if self.values.is_empty() {
+            self.schemas.key_codec().decode(key, self.values)?;
         }
         self.counters.files_read.add(1);
         let Some(group) = reader.find_group(key) else { return Ok(None) };

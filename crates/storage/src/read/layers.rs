@@ -11,8 +11,8 @@ use super::plan::Planner;
 use super::shadow::{Shadows, Source};
 use super::source::{Groups, open_file};
 use crate::Result;
+use crate::key::key_hash;
 use crate::memtable::{MemRun, TreeMemtable};
-use crate::sstable::key_hash;
 use crate::version::LiveFile;
 
 /// Ranges that hold fewer than one in this many of the tree's row groups are merged: bitmaps are

@@ -12,8 +12,9 @@ use silt_codec::{BatchBuilder, RowBuffer, Schemas};
 
 use super::ReadCounters;
 use super::source::open_file;
+use crate::key::key_hash;
 use crate::memtable::TreeMemtable;
-use crate::sstable::{RowGroup, key_hash};
+use crate::sstable::RowGroup;
 use crate::state::TreeState;
 use crate::version::LiveFile;
 use crate::{OpKind, Result, SeqNo, Snapshot};
@@ -49,6 +50,7 @@ pub(crate) fn multi_get(
         projection,
         snapshot: snapshot.seq(),
         counters,
+        hashes: keys.iter().map(|key| key_hash(key)).collect(),
         found: vec![None; keys.len()],
         open: distinct(keys, &sorted),
         pieces: Vec::new(),
@@ -81,7 +83,8 @@ struct Lookup<'a> {
     projection: &'a [usize],
     snapshot: SeqNo,
     counters: &'a ReadCounters,
-    /// By position among the keys.
+    /// By position among the keys, as all that follow.
+    hashes: Vec<u64>,
     found: Vec<Option<Place>>,
     /// Keys that no source has decided yet, ascending.
     open: Vec<u32>,
@@ -102,14 +105,23 @@ struct OpenGroup {
 
 impl Lookup<'_> {
     fn in_memtables(&mut self, keys: &[Vec<u8>], memtables: &[Arc<TreeMemtable>]) -> Result<()> {
-        let mut builder = BatchBuilder::new(self.schemas, self.projection, self.open.len());
-        let Self { open, found, snapshot, .. } = self;
+        // Made for the first row found: mostly there is none.
+        let mut builder: Option<BatchBuilder> = None;
+        let Self { schemas, projection, hashes, open, found, snapshot, .. } = self;
+        let rows_max = open.len();
         for memtable in memtables {
             let mut failed = Ok(());
             open.retain(|&position| {
-                let decided = memtable.get(&keys[position as usize], *snapshot, |entry| {
+                let position = position as usize;
+                if !memtable.may_contain(hashes[position]) {
+                    return true;
+                }
+                let decided = memtable.get(&keys[position], *snapshot, |entry| {
                     if entry.kind == OpKind::Put && failed.is_ok() {
-                        found[position as usize] = Some((0, builder.len()));
+                        let builder = builder.get_or_insert_with(|| {
+                            BatchBuilder::new(schemas, projection, rows_max)
+                        });
+                        found[position] = Some((0, builder.len()));
                         failed = builder.push(entry.key, Some(entry.row));
                     }
                 });
@@ -117,7 +129,9 @@ impl Lookup<'_> {
             });
             failed?;
         }
-        self.pieces.push(builder.finish()?);
+        if let Some(mut builder) = builder {
+            self.pieces.push(builder.finish()?);
+        }
         Ok(())
     }
 
@@ -151,7 +165,7 @@ impl Lookup<'_> {
         current: &mut Option<OpenGroup>,
     ) -> Result<bool> {
         let reader = open_file(self.tree.context(), self.schemas, file)?;
-        if !reader.may_contain(key_hash(key))? {
+        if !reader.may_contain(self.hashes[position as usize])? {
             self.counters.filter_misses.add(1);
             return Ok(false);
         }
@@ -229,9 +243,12 @@ fn answer(
         let arrays: Vec<&dyn Array> = pieces.iter().map(|piece| piece[column].as_ref()).collect();
         Ok(interleave(&arrays, &places)?)
     };
+    let schema = schemas.arrow_schema(projection);
+    if places.is_empty() {
+        return Ok(MultiGet { batch: RecordBatch::new_empty(schema), positions });
+    }
     let columns = (0..projection.len()).map(gather).collect::<Result<_>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
-    let schema = schemas.current().arrow_schema(projection);
     let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
     counters.rows.add(positions.len() as u64);
     Ok(MultiGet { batch, positions })

@@ -16,8 +16,8 @@ use silt_codec::Schemas;
 use super::section::{Section, Span, cut};
 use super::source::{Groups, open_file};
 use super::{KeyRange, Predicate, ReadCounters};
+use crate::key::key_hash;
 use crate::memtable::TreeMemtable;
-use crate::sstable::key_hash;
 use crate::state::{ReadView, TreeState};
 use crate::version::LiveFile;
 use crate::{Result, SeqNo};
@@ -204,7 +204,13 @@ impl Planner<'_> {
         }
         self.counters.files_read.add(1);
         let entries = reader.groups();
-        let mut at = entries.partition_point(|entry| self.range.is_after(&entry.last_key));
+        let mut at = match &self.range.start {
+            Bound::Included(key) | Bound::Excluded(key) => reader.find_group(key).unwrap_or(0),
+            Bound::Unbounded => 0,
+        };
+        while at < entries.len() && self.range.is_after(&entries[at].last_key) {
+            at += 1;
+        }
         // A key's versions may begin before the group that the range starts in.
         if at < entries.len() {
             at = reader.chain(at).start;

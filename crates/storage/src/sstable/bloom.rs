@@ -5,7 +5,6 @@
 //! eight words, so that a probe touches one cache line and needs no branch.
 
 use silt_codec::{Error, Result};
-use twox_hash::XxHash3_64;
 
 const WORDS: usize = 8;
 const BLOCK_BYTES: usize = WORDS * 4;
@@ -21,11 +20,6 @@ const SALTS: [u32; WORDS] = [
     0x9efc_4947,
     0x5c6b_fb31,
 ];
-
-/// The hash by which filters know a key, or the bytes of a key's first column. Persistent.
-pub(crate) fn key_hash(key: &[u8]) -> u64 {
-    XxHash3_64::oneshot(key)
-}
 
 /// A filter over key hashes. An empty one lets every key pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +93,7 @@ fn bits_of(hash: u64) -> [u32; WORDS] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::key_hash;
 
     fn hashes(keys: std::ops::Range<u64>) -> Vec<u64> {
         keys.map(|key| key_hash(&key.to_be_bytes())).collect()

@@ -55,7 +55,6 @@ mod statistics;
 mod tests;
 mod writer;
 
-pub(crate) use bloom::key_hash;
 pub(crate) use cache::BlockCache;
 pub(crate) use entries::EntryBatch;
 pub(crate) use group::RowGroup;

@@ -204,7 +204,7 @@ impl SsTableReader {
         self.index.groups()
     }
 
-    /// Whether the key of this hash ([`key_hash`](super::key_hash)) may be here. False is certain.
+    /// Whether the key of this hash ([`key_hash`](crate::key::key_hash)) may be here. False is certain.
     pub(crate) fn may_contain(&self, hash: u64) -> Result<bool> {
         let filter = self.filter(&self.key_filter, self.footer.key_filter, "key filter")?;
         Ok(filter.may_contain(hash))

@@ -12,9 +12,8 @@ use silt_codec::{
     array_of,
 };
 
-use super::{
-    BlockCache, CopyOutcome, CopySeq, EntryBatch, Sketch, SsTableReader, SsTableWriter, key_hash,
-};
+use super::{BlockCache, CopyOutcome, CopySeq, EntryBatch, Sketch, SsTableReader, SsTableWriter};
+use crate::key::key_hash;
 use crate::version::FileMeta;
 use crate::vfs::{Env, ManualClock, SeededRandom, StrictVfs, Vfs};
 use crate::{ErrorKind, OpKind, Options, Result, SeqNo};

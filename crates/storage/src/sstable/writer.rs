@@ -16,7 +16,7 @@ use silt_codec::{
 };
 
 use self::pending::{Pending, Rows};
-use super::bloom::{Bloom, key_hash};
+use super::bloom::Bloom;
 use super::checksum::{Mixer, checksum};
 use super::footer::{FOOTER_LEN, Footer, Handle, header};
 use super::group_header::{ChunkEntry, GroupHeader, KIND_COLUMN, SEQ_COLUMN};
@@ -25,6 +25,7 @@ use super::reader::{FileTables, open_key_chunks, unknown_zone};
 use super::sketch::Sketches;
 use super::statistics::Statistics;
 use super::{EntryBatch, GroupEntry, SsTableReader, align};
+use crate::key::key_hash;
 use crate::version::FileMeta;
 use crate::vfs::{Env, OpenMode, Vfs, VfsFile};
 use crate::{Error, OpKind, Options, Result};
