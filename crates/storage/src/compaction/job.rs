@@ -15,7 +15,7 @@ use std::sync::Arc;
 use silt_codec::{KeyBuffer, Schemas};
 
 use super::Compaction;
-use crate::read::merge::{AboveFloor, EntrySource, Merge};
+use crate::read::merge::{AboveFloor, Entries, EntrySource, Merge};
 use crate::read::section::{Section, Span, cut};
 use crate::read::source::{Groups, open_file};
 use crate::sstable::{CopyOutcome, CopySeq, EntryBatch, RowGroup, SsTableWriter};
@@ -236,7 +236,7 @@ impl AllEntries {
 }
 
 impl EntrySource for AllEntries {
-    fn next_entries(&mut self) -> Result<Option<EntryBatch>> {
+    fn next_entries(&mut self) -> Result<Option<Entries>> {
         loop {
             let Some(open) = &mut self.open else {
                 self.open = self.open()?;
@@ -256,7 +256,8 @@ impl EntrySource for AllEntries {
             let rows = open.rows.start..end;
             open.rows.start = end;
             let codec = self.schemas.key_codec();
-            return open.group.entries(codec, rows, &self.projection).map(Some);
+            let entries = open.group.entries(codec, rows, &self.projection)?;
+            return Ok(Some(entries.into()));
         }
     }
 }

@@ -4,7 +4,8 @@
 //! the second one's next entry, found by galloping, so that a source that is alone for a while
 //! leaves in whole slices and costs a few comparisons; where sources alternate, rows are gathered
 //! with `interleave`. A [`MergeRule`] drops entries on the way: older versions and deletes for a
-//! scan, what no snapshot can see for a compaction.
+//! scan, what no snapshot can see for a compaction. Values of row groups may be decoded late
+//! ([`Late`]): of the rows that stay, and of no others.
 //!
 //! Merging follows Knuth, TAOCP vol. 3, 5.4.1; galloping is timsort's.
 
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef};
 use arrow_select::interleave::interleave;
 
+use super::late::{Late, Piece, Taken};
 use crate::sstable::EntryBatch;
 use crate::{OpKind, Result, SeqNo};
 
@@ -22,12 +24,27 @@ use crate::{OpKind, Result, SeqNo};
 pub(crate) trait EntrySource {
     /// The next entries, by key in the merge's direction and number descending; never empty.
     /// All batches of all sources have the same columns.
-    fn next_entries(&mut self) -> Result<Option<EntryBatch>>;
+    fn next_entries(&mut self) -> Result<Option<Entries>>;
 }
 
 impl<S: EntrySource + ?Sized> EntrySource for Box<S> {
-    fn next_entries(&mut self) -> Result<Option<EntryBatch>> {
+    fn next_entries(&mut self) -> Result<Option<Entries>> {
         (**self).next_entries()
+    }
+}
+
+/// What a source gives a merge.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    /// The entries; without columns if these are `late`.
+    pub(crate) batch: EntryBatch,
+    /// Columns not decoded yet.
+    pub(crate) late: Option<Late>,
+}
+
+impl From<EntryBatch> for Entries {
+    fn from(batch: EntryBatch) -> Self {
+        Self { batch, late: None }
     }
 }
 
@@ -105,8 +122,8 @@ const SLICE_ROWS: usize = 1_024;
 pub(crate) struct Merge<S, R> {
     /// Sources that have entries left, the one with the next entry first.
     cursors: Vec<Cursor<S>>,
-    /// Sources that gave nothing yet: read at the first call.
-    unread: Vec<S>,
+    /// Sources whose next entries are not read before they are wanted, with their ranks.
+    unread: Vec<(usize, S)>,
     rule: R,
     reverse: bool,
     rows_max: usize,
@@ -120,18 +137,18 @@ struct Cursor<S> {
     source: S,
     /// Of two entries with the same key and number the one of the lower rank comes first.
     rank: usize,
-    batch: Arc<EntryBatch>,
+    entries: Arc<Entries>,
     row: usize,
-    /// No delete in `batch`.
+    /// No delete among `entries`.
     plain: bool,
-    /// Where `batch` stands among the pending ones.
+    /// Where `entries` stand among the pending ones.
     slot: Option<usize>,
 }
 
 /// Rows chosen but not yet given out.
 #[derive(Default)]
 struct Pending {
-    batches: Vec<Arc<EntryBatch>>,
+    batches: Vec<Arc<Entries>>,
     runs: Vec<Run>,
     rows: usize,
 }
@@ -155,7 +172,7 @@ impl<S: EntrySource, R: MergeRule> Merge<S, R> {
     pub(crate) fn new(sources: Vec<S>, rule: R, reverse: bool, rows_max: usize) -> Self {
         Self {
             cursors: Vec::with_capacity(sources.len()),
-            unread: sources,
+            unread: sources.into_iter().enumerate().collect(),
             rule,
             reverse,
             rows_max: rows_max.max(1),
@@ -167,14 +184,14 @@ impl<S: EntrySource, R: MergeRule> Merge<S, R> {
 
     /// The next rows: 1 to `rows_max`.
     pub(crate) fn next_merged(&mut self) -> Result<Option<Merged>> {
-        for (rank, source) in std::mem::take(&mut self.unread).into_iter().enumerate() {
+        for (rank, source) in std::mem::take(&mut self.unread) {
             self.enter(source, rank)?;
         }
         while self.pending.rows < self.rows_max && !self.cursors.is_empty() {
             let first = &self.cursors[0];
             let alone = match self.cursors.get(1) {
                 Some(second) => first.run_before(second, self.reverse),
-                None => first.batch.keys.len() - first.row,
+                None => first.batch().keys.len() - first.row,
             };
             let is_slice = alone >= SLICE_ROWS;
             if is_slice && self.pending.rows > 0 {
@@ -202,7 +219,8 @@ impl<S: EntrySource, R: MergeRule> Merge<S, R> {
         let Self { cursors, rule, last_key, pending, .. } = self;
         let cursor = &mut cursors[0];
         let (start, end) = (cursor.row, cursor.row + len);
-        let batch = &cursor.batch;
+        let entries = &cursor.entries;
+        let batch = &entries.batch;
         let same_key = self.has_last && batch.keys.get(start) == last_key.as_slice();
         let mut kept_from = start;
         if R::PLAIN_STAYS && cursor.plain {
@@ -214,12 +232,12 @@ impl<S: EntrySource, R: MergeRule> Merge<S, R> {
                     same_key = !R::UNIQUE && batch.keys.get(row) == batch.keys.get(row - 1);
                 }
                 if !rule.keeps(same_key, batch.seqs[row], batch.kinds[row]) {
-                    pending.push(&mut cursor.slot, batch, kept_from..row);
+                    pending.push(&mut cursor.slot, entries, kept_from..row);
                     kept_from = row + 1;
                 }
             }
         }
-        pending.push(&mut cursor.slot, batch, kept_from..end);
+        pending.push(&mut cursor.slot, entries, kept_from..end);
         last_key.clear();
         last_key.extend_from_slice(batch.keys.get(end - 1));
         self.has_last = true;
@@ -229,19 +247,24 @@ impl<S: EntrySource, R: MergeRule> Merge<S, R> {
     fn advance(&mut self, len: usize) -> Result<()> {
         let mut cursor = self.cursors.remove(0);
         cursor.row += len;
-        if cursor.row == cursor.batch.keys.len() {
-            let Some(batch) = cursor.source.next_entries()? else { return Ok(()) };
-            cursor.set(batch);
+        if cursor.row == cursor.batch().keys.len() {
+            if self.pending.rows >= self.rows_max {
+                // Perhaps nobody asks for more.
+                self.unread.push((cursor.rank, cursor.source));
+                return Ok(());
+            }
+            let Some(entries) = cursor.source.next_entries()? else { return Ok(()) };
+            cursor.set(entries);
         }
         self.place(cursor);
         Ok(())
     }
 
     fn enter(&mut self, mut source: S, rank: usize) -> Result<()> {
-        if let Some(batch) = source.next_entries()? {
+        if let Some(entries) = source.next_entries()? {
             let mut cursor =
-                Cursor { source, rank, batch: Arc::default(), row: 0, plain: false, slot: None };
-            cursor.set(batch);
+                Cursor { source, rank, entries: Arc::default(), row: 0, plain: false, slot: None };
+            cursor.set(entries);
             self.place(cursor);
         }
         Ok(())
@@ -256,25 +279,30 @@ impl<S: EntrySource, R: MergeRule> Merge<S, R> {
 }
 
 impl<S> Cursor<S> {
-    fn set(&mut self, batch: EntryBatch) {
-        debug_assert!(!batch.keys.is_empty(), "a source gives batches with rows");
-        self.plain = batch.kinds.iter().all(|kind| *kind == OpKind::Put);
-        self.batch = Arc::new(batch);
+    fn batch(&self) -> &EntryBatch {
+        &self.entries.batch
+    }
+
+    fn set(&mut self, entries: Entries) {
+        debug_assert!(!entries.batch.keys.is_empty(), "a source gives batches with rows");
+        self.plain = entries.batch.kinds.iter().all(|kind| *kind == OpKind::Put);
+        self.entries = Arc::new(entries);
         self.row = 0;
         self.slot = None;
     }
 
     /// Whether this one's entry at `row` comes before the next entry of `other`.
     fn comes_before(&self, row: usize, other: &Self, reverse: bool) -> bool {
-        let by_key = self.batch.keys.get(row).cmp(other.batch.keys.get(other.row));
+        let (own, others) = (self.batch(), other.batch());
+        let by_key = own.keys.get(row).cmp(others.keys.get(other.row));
         let by_key = if reverse { by_key.reverse() } else { by_key };
-        let newest_first = || other.batch.seqs[other.row].cmp(&self.batch.seqs[row]);
+        let newest_first = || others.seqs[other.row].cmp(&own.seqs[row]);
         by_key.then_with(newest_first).then(self.rank.cmp(&other.rank)) == Ordering::Less
     }
 
     /// How many of this one's entries, the next one being one of them, come before `other`'s next.
     fn run_before(&self, other: &Self, reverse: bool) -> usize {
-        let left = self.batch.keys.len() - self.row;
+        let left = self.batch().keys.len() - self.row;
         let is_before = |ahead: usize| self.comes_before(self.row + ahead, other, reverse);
         let mut low = 0;
         let mut step = 1;
@@ -297,12 +325,12 @@ impl<S> Cursor<S> {
 }
 
 impl Pending {
-    fn push(&mut self, slot: &mut Option<usize>, batch: &Arc<EntryBatch>, rows: Range<usize>) {
+    fn push(&mut self, slot: &mut Option<usize>, entries: &Arc<Entries>, rows: Range<usize>) {
         if rows.is_empty() {
             return;
         }
         let slot = *slot.get_or_insert_with(|| {
-            self.batches.push(Arc::clone(batch));
+            self.batches.push(Arc::clone(entries));
             self.batches.len() - 1
         });
         self.rows += rows.len();
@@ -320,10 +348,7 @@ impl Pending {
         let batches = std::mem::take(&mut self.batches);
         let rows = std::mem::take(&mut self.rows);
         let columns = match runs.as_slice() {
-            [run] => {
-                let slice = |column: &ArrayRef| column.slice(run.rows.start, run.rows.len());
-                batches[run.slot].columns.iter().map(slice).collect()
-            }
+            [run] => batches[run.slot].columns(&run.rows)?,
             _ => gather(&batches, &runs, rows)?,
         };
         let mut entries = EntryBatch { columns, ..EntryBatch::default() };
@@ -331,7 +356,7 @@ impl Pending {
             entries.seqs.reserve(rows);
             entries.kinds.reserve(rows);
             for Run { slot, rows } in &runs {
-                let batch = &batches[*slot];
+                let batch = &batches[*slot].batch;
                 rows.clone().for_each(|row| entries.keys.push(batch.keys.get(row)));
                 entries.seqs.extend_from_slice(&batch.seqs[rows.clone()]);
                 entries.kinds.extend_from_slice(&batch.kinds[rows.clone()]);
@@ -341,21 +366,50 @@ impl Pending {
     }
 }
 
-fn gather(batches: &[Arc<EntryBatch>], runs: &[Run], rows: usize) -> Result<Vec<ArrayRef>> {
-    let columns = batches.first().map_or(0, |batch| batch.columns.len());
-    if columns == 0 {
-        return Ok(Vec::new());
+impl Entries {
+    /// The columns of `rows`, which follow one another.
+    fn columns(&self, rows: &Range<usize>) -> Result<Vec<ArrayRef>> {
+        if let Some(late) = &self.late {
+            return late.decode(rows);
+        }
+        let slice = |column: &ArrayRef| column.slice(rows.start, rows.len());
+        Ok(self.batch.columns.iter().map(slice).collect())
+    }
+}
+
+/// Gathers rows of several batches.
+fn gather(batches: &[Arc<Entries>], runs: &[Run], rows: usize) -> Result<Vec<ArrayRef>> {
+    let mut taken = vec![Taken::default(); batches.len()];
+    for Run { slot, rows } in runs {
+        taken[*slot].add(rows);
+    }
+    let mut pieces: Vec<Option<Piece<'_>>> = Vec::with_capacity(batches.len());
+    for (slot, entries) in batches.iter().enumerate() {
+        let own = runs.iter().filter(|run| run.slot == slot).map(|run| run.rows.clone());
+        let piece = entries.late.as_ref().map(|late| late.piece(taken[slot], own));
+        pieces.push(piece.transpose()?);
     }
     let mut indices = Vec::with_capacity(rows);
     for Run { slot, rows } in runs {
-        indices.extend(rows.clone().map(|row| (*slot, row)));
+        match &mut pieces[*slot] {
+            Some(piece) => indices.extend(rows.clone().map(|row| (*slot, piece.place(row)))),
+            None => indices.extend(rows.clone().map(|row| (*slot, row))),
+        }
     }
+    let columns: Vec<&[ArrayRef]> = batches
+        .iter()
+        .zip(&pieces)
+        .map(|(entries, piece)| match piece {
+            Some(piece) => piece.columns.as_slice(),
+            None => entries.batch.columns.as_slice(),
+        })
+        .collect();
     let gather_one = |column: usize| {
         let arrays: Vec<&dyn Array> =
-            batches.iter().map(|batch| batch.columns[column].as_ref()).collect();
+            columns.iter().map(|columns| columns[column].as_ref()).collect();
         Ok(interleave(&arrays, &indices)?)
     };
-    (0..columns).map(gather_one).collect()
+    (0..columns.first().map_or(0, |columns| columns.len())).map(gather_one).collect()
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ type Entry = (u16, SeqNo, OpKind, i64);
 struct Batches(std::vec::IntoIter<EntryBatch>);
 
 impl EntrySource for Batches {
-    fn next_entries(&mut self) -> Result<Option<EntryBatch>> {
-        Ok(self.0.next())
+    fn next_entries(&mut self) -> Result<Option<Entries>> {
+        Ok(self.0.next().map(Entries::from))
     }
 }
 

@@ -7,6 +7,7 @@
 mod counters;
 mod encoded;
 mod get;
+mod late;
 mod layers;
 pub(crate) mod merge;
 mod multi_get;

@@ -185,6 +185,9 @@ pub struct ScanRequest {
     pub limit: Option<usize>,
     /// No batch has more rows than this.
     pub batch_rows: usize,
+    /// A merge reads so many rows of a source at first, and more each time it comes back; no fewer
+    /// than one. Default 16.
+    pub part_rows: usize,
     /// Where the work is counted.
     pub counters: Arc<ReadCounters>,
 }
@@ -201,6 +204,7 @@ impl ScanRequest {
             order: ScanOrder::Unordered,
             limit: None,
             batch_rows: 8_192,
+            part_rows: 16,
             counters: Arc::default(),
         }
     }

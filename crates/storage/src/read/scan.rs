@@ -143,7 +143,7 @@ pub(crate) fn scan(tree: &TreeState, request: &ScanRequest, snapshot: &Snapshot)
         predicate.columns(&mut columns);
         Filter { predicate: predicate.clone(), exact: request.exact, columns: columns.into() }
     });
-    let schema = schemas.current().arrow_schema(&request.projection);
+    let schema = schemas.arrow_schema(&request.projection);
     let context = SourceContext {
         schemas,
         projection: request.projection.as_slice().into(),
@@ -151,6 +151,7 @@ pub(crate) fn scan(tree: &TreeState, request: &ScanRequest, snapshot: &Snapshot)
         snapshot: snapshot.seq(),
         reverse,
         rows_max: request.batch_rows,
+        part_rows: request.part_rows,
         counters: Arc::clone(&request.counters),
     };
     Ok(Scan {

@@ -9,11 +9,10 @@ use std::collections::VecDeque;
 use std::ops::{Bound, ControlFlow, Range};
 use std::sync::Arc;
 
-use arrow_array::UInt32Array;
-use arrow_select::take::take;
 use silt_codec::{BatchBuilder, KeyBuffer, Schemas};
 
-use super::merge::EntrySource;
+use super::late::{GroupRows, Late};
+use super::merge::{Entries, EntrySource};
 use super::visible::Visibility;
 use super::{KeyRange, ReadCounters};
 use crate::memtable::TreeMemtable;
@@ -86,6 +85,8 @@ pub(crate) struct SourceContext {
     pub(crate) snapshot: SeqNo,
     pub(crate) reverse: bool,
     pub(crate) rows_max: usize,
+    /// Rows that sources read at first.
+    pub(crate) part_rows: usize,
     pub(crate) counters: Arc<ReadCounters>,
 }
 
@@ -147,85 +148,198 @@ fn is_successor(start: &[u8], end: &[u8]) -> bool {
         })
 }
 
-/// Row groups of one source, in the scan's direction.
+/// Rows that a source reads at once: few at first, since a short range ends soon where sources
+/// overlap, then more.
+#[derive(Clone, Copy, Debug)]
+struct PartRows {
+    next: usize,
+    most: usize,
+}
+
+/// How many times larger each part is than the one before.
+const PART_GROWTH: usize = 4;
+
+impl PartRows {
+    fn new(context: &SourceContext) -> Self {
+        let most = context.rows_max.max(1);
+        Self { next: context.part_rows.clamp(1, most), most }
+    }
+
+    fn next(&mut self) -> usize {
+        let now = self.next;
+        self.next = now.saturating_mul(PART_GROWTH).min(self.most);
+        now
+    }
+}
+
+/// Row groups of one source, in the scan's direction, read in parts.
 pub(crate) struct FileSource {
     context: SourceContext,
     /// In the scan's direction.
     pieces: VecDeque<Groups>,
-    /// Read already, of the groups that stand as one: given out from the front.
-    ready: VecDeque<EntryBatch>,
+    parts: PartRows,
+    /// A group that stands alone, and what is left of it.
+    open: Option<OpenGroup>,
+    /// Read already, of several groups that stand as one: given out from the front.
+    ready: VecDeque<Entries>,
+}
+
+/// A group's rows, or what is left of them.
+struct OpenGroup {
+    group: RowGroup,
+    rows: Range<usize>,
+    /// No key has two entries in it, or in those that it stands as one with.
+    is_one_version: bool,
+    /// No entry is above the snapshot.
+    is_seen: bool,
 }
 
 impl FileSource {
     pub(crate) fn new(context: SourceContext, pieces: VecDeque<Groups>) -> Self {
-        Self { context, pieces, ready: VecDeque::new() }
+        let parts = PartRows::new(&context);
+        Self { context, pieces, parts, open: None, ready: VecDeque::new() }
+    }
+
+    /// Reads groups that stand as one, whole.
+    fn read_together(&mut self, groups: &Groups) -> Result<()> {
+        let mut visibility = Visibility::new(self.context.snapshot, true);
+        for index in groups.groups.clone() {
+            // In this order whatever the direction: a key's newest version comes first.
+            let open = OpenGroup::new(&self.context, groups, index)?;
+            let Some(entries) = open.entries(&self.context, open.rows.clone(), &mut visibility)?
+            else {
+                continue;
+            };
+            if self.context.reverse {
+                self.ready.push_front(entries);
+            } else {
+                self.ready.push_back(entries);
+            }
+        }
+        Ok(())
     }
 }
 
 impl EntrySource for FileSource {
-    fn next_entries(&mut self) -> Result<Option<EntryBatch>> {
+    fn next_entries(&mut self) -> Result<Option<Entries>> {
         loop {
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(Some(batch));
+            if let Some(entries) = self.ready.pop_front() {
+                return Ok(Some(entries));
             }
-            let Some(groups) = self.pieces.pop_front() else { return Ok(None) };
-            let mut visibility = Visibility::new(self.context.snapshot, true);
-            for index in groups.groups.clone() {
-                // In this order whatever the direction: a key's newest version comes first.
-                let Some(batch) = visible_entries(&self.context, &groups, index, &mut visibility)?
-                else {
-                    continue;
-                };
-                if self.context.reverse {
-                    self.ready.push_front(batch);
-                } else {
-                    self.ready.push_back(batch);
+            if let Some(open) = &mut self.open {
+                match open.next_part(&self.context, &mut self.parts)? {
+                    Some(entries) => return Ok(Some(entries)),
+                    None => self.open = None,
                 }
             }
+            let Some(groups) = self.pieces.pop_front() else { return Ok(None) };
+            if groups.groups.len() == 1 {
+                self.open = Some(OpenGroup::new(&self.context, &groups, groups.groups.start)?);
+            } else {
+                self.read_together(&groups)?;
+            }
         }
     }
 }
 
-/// The entries of one group that the snapshot sees, deletes included, in the scan's direction.
-fn visible_entries(
-    context: &SourceContext,
-    groups: &Groups,
-    index: usize,
-    visibility: &mut Visibility,
-) -> Result<Option<EntryBatch>> {
-    let entry = &groups.reader.groups()[index];
-    let (group, rows) = context.open_group(groups, index)?;
-    let entries = group.entries(context.schemas.key_codec(), rows, &context.projection)?;
-    let mut selected = Vec::with_capacity(entries.len());
-    if groups.is_one_version() {
-        if entry.max_seq <= context.snapshot && !context.reverse {
-            return Ok((!entries.is_empty()).then_some(entries));
+impl OpenGroup {
+    fn new(context: &SourceContext, groups: &Groups, index: usize) -> Result<Self> {
+        let (group, rows) = context.open_group(groups, index)?;
+        let is_seen = groups.reader.groups()[index].max_seq <= context.snapshot;
+        Ok(Self { group, rows, is_one_version: groups.is_one_version(), is_seen })
+    }
+
+    /// The next of the entries that the snapshot sees; none if there are no more.
+    fn next_part(
+        &mut self,
+        context: &SourceContext,
+        parts: &mut PartRows,
+    ) -> Result<Option<Entries>> {
+        while !self.rows.is_empty() {
+            let rows = self.cut(parts.next(), context.reverse)?;
+            // Each part holds all versions of its keys.
+            let mut visibility = Visibility::new(context.snapshot, true);
+            let entries = self.entries(context, rows, &mut visibility)?;
+            if entries.is_some() {
+                return Ok(entries);
+            }
         }
-        visibility.select_unique(&entries.seqs, &entries.kinds, &mut selected);
-    } else {
-        visibility.select(&entries.keys, &entries.seqs, &entries.kinds, &mut selected);
+        Ok(None)
     }
-    if selected.is_empty() {
-        return Ok(None);
+
+    /// Cuts off the next `count` rows, or as many more as the versions of a key need to stay
+    /// together.
+    fn cut(&mut self, count: usize, reverse: bool) -> Result<Range<usize>> {
+        let Range { start, end } = self.rows;
+        if count >= end - start {
+            self.rows.start = end;
+            return Ok(start..end);
+        }
+        let at = if reverse { end - count } else { start + count };
+        if reverse {
+            let at = match self.is_one_version {
+                true => at,
+                false => self.group.versions_of(at)?.start.max(start),
+            };
+            self.rows.end = at;
+            return Ok(at..end);
+        }
+        let at = match self.is_one_version {
+            true => at,
+            false => self.group.versions_of(at - 1)?.end.min(end),
+        };
+        self.rows.start = at;
+        Ok(start..at)
     }
-    if context.reverse {
-        selected.reverse();
-    } else if selected.len() == entries.len() {
-        return Ok(Some(entries));
+
+    /// The entries at `rows` that the snapshot sees, deletes included, in the scan's direction;
+    /// none if there is none.
+    fn entries(
+        &self,
+        context: &SourceContext,
+        rows: Range<usize>,
+        visibility: &mut Visibility,
+    ) -> Result<Option<Entries>> {
+        let Self { group, is_one_version, is_seen, .. } = self;
+        let keys = group.keys(context.schemas.key_codec(), rows.clone())?;
+        let (seqs, kinds) = (group.seqs(rows.clone())?, group.kinds(rows.clone())?);
+        let all = EntryBatch { keys, columns: Vec::new(), seqs, kinds };
+        let (batch, rows) = if *is_one_version && *is_seen {
+            match context.reverse {
+                false => (all, GroupRows::Forward(rows.start)),
+                true => (pick(&all, (0..all.len()).rev()), GroupRows::Backward(rows.end - 1)),
+            }
+        } else {
+            let mut selected = Vec::with_capacity(rows.len());
+            if *is_one_version {
+                visibility.select_unique(&all.seqs, &all.kinds, &mut selected);
+            } else {
+                visibility.select(&all.keys, &all.seqs, &all.kinds, &mut selected);
+            }
+            if context.reverse {
+                selected.reverse();
+            }
+            let batch = pick(&all, selected.iter().map(|row| *row as usize));
+            let first = u32::try_from(rows.start).expect("a row group has fewer rows");
+            selected.iter_mut().for_each(|row| *row += first);
+            (batch, GroupRows::Listed(selected))
+        };
+        let projection = Arc::clone(&context.projection);
+        let late = Late { group: group.clone(), projection, rows };
+        Ok((!batch.is_empty()).then_some(Entries { batch, late: Some(late) }))
     }
-    take_entries(&entries, selected).map(Some)
 }
 
-fn take_entries(entries: &EntryBatch, rows: Vec<u32>) -> Result<EntryBatch> {
+/// Some of the entries, without columns.
+fn pick(entries: &EntryBatch, rows: impl ExactSizeIterator<Item = usize>) -> EntryBatch {
     let mut keys = KeyBuffer::with_capacity(rows.len(), entries.keys.byte_len());
-    rows.iter().for_each(|row| keys.push(entries.keys.get(*row as usize)));
-    let seqs = rows.iter().map(|row| entries.seqs[*row as usize]).collect();
-    let kinds = rows.iter().map(|row| entries.kinds[*row as usize]).collect();
-    let rows = UInt32Array::from(rows);
-    let take_rows = |column| Ok(take(column, &rows, None)?);
-    let columns =
-        entries.columns.iter().map(|column| take_rows(column.as_ref())).collect::<Result<_>>()?;
-    Ok(EntryBatch { keys, columns, seqs, kinds })
+    let (mut seqs, mut kinds) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+    for row in rows {
+        keys.push(entries.keys.get(row));
+        seqs.push(entries.seqs[row]);
+        kinds.push(entries.kinds[row]);
+    }
+    EntryBatch { keys, columns: Vec::new(), seqs, kinds }
 }
 
 /// A stretch of a memtable.
@@ -235,7 +349,7 @@ pub(crate) struct MemtableSource {
     range: KeyRange,
     reverse: bool,
     snapshot: SeqNo,
-    rows_max: usize,
+    parts: PartRows,
     builder: BatchBuilder,
     is_done: bool,
 }
@@ -247,14 +361,15 @@ impl MemtableSource {
         memtable: Arc<TreeMemtable>,
         range: KeyRange,
     ) -> Self {
-        let SourceContext { schemas, projection, snapshot, reverse, rows_max, .. } = context;
-        let builder = BatchBuilder::new(schemas, projection, (*rows_max).min(1_024));
+        let SourceContext { schemas, projection, snapshot, reverse, .. } = context;
+        let parts = PartRows::new(context);
+        let builder = BatchBuilder::new(schemas, projection, parts.next.min(1_024));
         Self {
             memtable,
             range,
             reverse: *reverse,
             snapshot: *snapshot,
-            rows_max: *rows_max,
+            parts,
             builder,
             is_done: false,
         }
@@ -283,11 +398,12 @@ impl Gathered<'_> {
 }
 
 impl EntrySource for MemtableSource {
-    fn next_entries(&mut self) -> Result<Option<EntryBatch>> {
+    fn next_entries(&mut self) -> Result<Option<Entries>> {
         if self.is_done {
             return Ok(None);
         }
-        let Self { memtable, range, builder, snapshot, rows_max, .. } = self;
+        let rows_max = self.parts.next();
+        let Self { memtable, range, builder, snapshot, .. } = self;
         let mut gathered = Gathered {
             builder,
             keys: KeyBuffer::new(),
@@ -296,9 +412,9 @@ impl EntrySource for MemtableSource {
             failed: Ok(()),
         };
         let is_done = if self.reverse {
-            visit_reverse(memtable, range, *snapshot, *rows_max, &mut gathered)
+            visit_reverse(memtable, range, *snapshot, rows_max, &mut gathered)
         } else {
-            visit_forward(memtable, range, *snapshot, *rows_max, &mut gathered)
+            visit_forward(memtable, range, *snapshot, rows_max, &mut gathered)
         };
         self.is_done = is_done;
         let Gathered { keys, seqs, kinds, failed, .. } = gathered;
@@ -311,7 +427,7 @@ impl EntrySource for MemtableSource {
             self.range.start = resume;
         }
         let columns = self.builder.finish()?;
-        Ok(Some(EntryBatch { keys, columns, seqs, kinds }))
+        Ok(Some(EntryBatch { keys, columns, seqs, kinds }.into()))
     }
 }
 

@@ -627,6 +627,7 @@ fn check_random(tree: &Harness, random: &SeededRandom, snapshot: &Snapshot, note
     let expected = tree.expected(&range, snapshot.seq());
     let mut request = Harness::request(range, ScanOrder::Forward);
     request.batch_rows = 1 + usize::try_from(below(random, 100)).unwrap();
+    request.part_rows = 1 + usize::try_from(below(random, 20)).unwrap();
     assert_eq!(tree.scan(&request, snapshot), expected, "{note}: forward");
     request.order = ScanOrder::Unordered;
     let mut found = tree.scan(&request, snapshot);
@@ -748,6 +749,50 @@ fn narrow_range_is_merged_and_makes_no_bitmap() {
     let counters = counted(&mut request);
     assert_eq!(tree.scan(&request, &tree.engine.snapshot()).len(), 1);
     assert_eq!((counters.shadows_built.get(), counters.sections_merged.get()), (0, 1));
+}
+
+#[test]
+fn parts_of_a_group_lose_no_version_wherever_they_are_cut() {
+    let mut tree = Harness::new(small_options());
+    let mut snapshots = Vec::new();
+    for round in 0..6 {
+        // Key after key has another number of versions, some of them deletes, some beyond a group.
+        tree.put_all((0..40).filter(|key| key % (round + 1) == 0), round);
+        tree.delete_all((0..40).filter(|key| (key + round) % 7 == 0));
+        if round % 3 == 2 {
+            for value in 0..30 {
+                tree.put_all([17], value);
+            }
+        }
+        snapshots.push(tree.engine.snapshot());
+        if round % 2 == 1 {
+            tree.flush();
+        }
+    }
+    for snapshot in &snapshots {
+        for order in [ScanOrder::Forward, ScanOrder::Reverse] {
+            for range in [KeyRange::all(), KeyRange::prefix(tree.prefix(17))] {
+                let mut expected = tree.expected(&range, snapshot.seq());
+                if order == ScanOrder::Reverse {
+                    expected.reverse();
+                }
+                for part_rows in [1, 2, 3, 5, 8, 13, 21, usize::MAX] {
+                    for limit in [None, Some(1), Some(4)] {
+                        let request = Harness::request(range.clone(), order);
+                        let found =
+                            tree.scan(&ScanRequest { part_rows, limit, ..request }, snapshot);
+                        let wanted = limit.unwrap_or(expected.len()).min(expected.len());
+                        assert_eq!(
+                            found,
+                            expected[..wanted],
+                            "{order:?} at {} in parts of {part_rows}, limit {limit:?}",
+                            snapshot.seq()
+                        );
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

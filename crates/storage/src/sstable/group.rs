@@ -474,6 +474,15 @@ impl RowGroup {
         Ok(codec.encode_values(&values, key)?)
     }
 
+    /// The rows of all versions of the key at `row`.
+    pub(crate) fn versions_of(&self, row: usize) -> Result<Range<usize>> {
+        let mut values = RowBuffer::new();
+        for column in 0..self.schema.key_len() {
+            self.value(column, row, &mut values)?;
+        }
+        self.find(&values)
+    }
+
     fn decode_keys(&self, rows: Range<usize>) -> Result<Vec<ArrayRef>> {
         self.load_keys(self.schema.key_len())?;
         (0..self.schema.key_len()).map(|column| self.decode(column, rows.clone())).collect()

@@ -365,13 +365,15 @@ fn sources(
     runs: &[Vec<FileMeta>],
 ) -> Result<Vec<FileSource>> {
     let cache = Arc::new(BlockCache::new(merge_cache_bytes(context)));
+    let rows_max = context.options.group_rows.max(1);
     let source_context = SourceContext {
         schemas: schemas.clone(),
         projection: (0..schemas.current().columns.len()).collect(),
         range: Arc::new(KeyRange::all()),
         snapshot: 0,
         reverse: false,
-        rows_max: context.options.group_rows.max(1),
+        rows_max,
+        part_rows: rows_max,
         counters: Arc::default(),
     };
     let mut sources = Vec::new();

@@ -446,6 +446,7 @@ impl World {
             order,
             limit,
             batch_rows: 1 + self.dice.below(200) as usize,
+            part_rows: 1 + self.dice.below(40) as usize,
             ..ScanRequest::new(range.clone(), vec![0, 1, 2, 3])
         };
         // Sometimes in parts, as partitions of a query read them.
