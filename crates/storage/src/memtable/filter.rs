@@ -69,7 +69,7 @@ mod tests {
     use super::*;
     use crate::key::key_hash;
 
-    fn hash(number: u64) -> u64 {
+    fn hash(number: usize) -> u64 {
         key_hash(&number.to_be_bytes())
     }
 
@@ -79,7 +79,7 @@ mod tests {
         assert!(!filter.may_contain(hash(1)));
         let mut added = 0;
         for (keys, passed_max) in [(1_000, 100), (8_192, 200), (70_000, 300), (300_000, 400)] {
-            (added..keys).for_each(|number| filter.insert(number as usize, hash(number)));
+            (added..keys).for_each(|number| filter.insert(number, hash(number)));
             added = keys;
             assert!((0..keys).all(|number| filter.may_contain(hash(number))));
             let passed = (1 << 40..(1 << 40) + 10_000).filter(|&key| filter.may_contain(hash(key)));
@@ -93,9 +93,9 @@ mod tests {
         let filter = KeyFilter::default();
         let filter = &filter;
         std::thread::scope(|scope| {
-            for thread in 0..4u64 {
+            for thread in 0..4 {
                 scope.spawn(move || {
-                    (0..20_000).for_each(|n| filter.insert(4 * n, hash(4 * n as u64 + thread)));
+                    (0..20_000).for_each(|n| filter.insert(4 * n, hash(4 * n + thread)));
                 });
             }
         });
