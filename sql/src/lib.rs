@@ -33,7 +33,7 @@ pub use error::{Error, ErrorKind, Position, Result};
 pub use ingest::{IfExists, IngestCounts, IngestTarget};
 pub use options::{ScanOptions, SqlOptions};
 pub use params::Params;
-pub use parse::{is_complete, statement_ranges};
+pub use parse::{is_complete, statement_ranges, without_literals};
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, password_matches};
 pub use point::{FoundRow, Table};
 pub use prepared::{Description, ParameterDescription, Prepared};

@@ -84,6 +84,35 @@ pub fn is_complete(sql: &str) -> bool {
     }
 }
 
+/// A text as it may be logged: names and numbers, but nothing that stands in quotes. A text that
+/// breaks off is shown up to there.
+pub fn without_literals(sql: &str) -> String {
+    let mut tokens = Vec::new();
+    let whole = Tokenizer::new(&DIALECT, sql).tokenize_with_location_into_buf(&mut tokens).is_ok();
+    let mut shown = String::with_capacity(sql.len());
+    for token in &tokens {
+        match &token.token {
+            Token::Whitespace(_) => {
+                if !shown.ends_with(' ') {
+                    shown.push(' ');
+                }
+            }
+            Token::Word(_) | Token::Number(..) | Token::Placeholder(_) => {
+                shown.push_str(&token.token.to_string());
+            }
+            other => {
+                let text = other.to_string();
+                let is_sign = text.len() <= 3 && !text.contains(['\'', '"', '$']);
+                shown.push_str(if is_sign { &text } else { "'…'" });
+            }
+        }
+    }
+    if !whole {
+        shown.push('…');
+    }
+    shown
+}
+
 impl Source {
     /// What each `$n` stands for.
     pub(crate) fn slots(&self) -> &[Slot] {
@@ -397,6 +426,28 @@ mod tests {
         assert!(!is_complete("SELECT 1"));
         assert!(!is_complete("SELECT ';"));
         assert!(is_complete("  "));
+    }
+
+    #[test]
+    fn what_is_logged_holds_nothing_in_quotes() {
+        for (sql, shown) in [
+            (
+                "SELECT a\n -- it's\n FROM \"T\" WHERE b = 'x' LIMIT 5",
+                "SELECT a FROM \"T\" WHERE b = '…' LIMIT 5",
+            ),
+            (
+                "CREATE USER u PASSWORD 'hunter2' ROLE reader",
+                "CREATE USER u PASSWORD '…' ROLE reader",
+            ),
+            (
+                "SELECT $$hunter2$$, E'hunter2', X'48', 'a''hunter2' || ?",
+                "SELECT '…', '…', '…', '…' || ?",
+            ),
+            ("SELECT /* hunter2 */ b'hunter2', N'hunter2', r'hunter2'", "SELECT '…', '…', '…'"),
+            ("SELECT 1, 'hunter2", "SELECT 1, …"),
+        ] {
+            assert_eq!(without_literals(sql), shown);
+        }
     }
 
     #[test]

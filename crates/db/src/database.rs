@@ -127,6 +127,11 @@ impl Database {
         Connection::new(Session::new(Arc::clone(&self.shared)))
     }
 
+    #[cfg(feature = "server")]
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     fn with_connection<T>(&self, run: impl FnOnce(&Connection) -> T) -> T {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = idle().pop();

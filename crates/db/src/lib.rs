@@ -62,12 +62,24 @@ pub use params::ToParam;
 pub use row::{FromValue, Row, RowIndex, Rows};
 pub use table::Table;
 
+/// Serves a database by Arrow Flight SQL until it is told to stop; see [`Server`]. The database
+/// stays usable from this process.
+///
+/// # Errors
+/// `Invalid` if it would be open to other machines without TLS and users; `Io` if it cannot listen.
+#[cfg(feature = "server")]
+pub fn serve(database: &Database, options: ServerOptions) -> Result<Server> {
+    silt_server::serve(database.shared(), options)
+}
+
 pub use datafusion;
 pub use datafusion::arrow;
 pub use datafusion::scalar::ScalarValue;
+#[cfg(feature = "server")]
+pub use silt_server::{Clock, LOG_VARIABLE, Server, ServerOptions, TlsOptions, log_to_stderr};
 pub use silt_sql::{
     AppendMode, Appender, Error, ErrorKind, IfExists, IngestCounts, IngestTarget, Params, Position,
-    Result, ScanOptions, SqlOptions, StatementResult,
+    Result, Role, ScanOptions, SqlOptions, StatementResult,
 };
 pub use silt_storage::{
     Counters, Description, Durability, FileDescription, LevelDescription, MemtableDescription,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::render::Mode;
+use crate::serve::{ServeArguments, UserArguments};
 
 /// SiltDB: a durable table store that answers SQL.
 #[derive(Debug, Parser)]
@@ -49,6 +50,10 @@ pub(crate) enum Command {
     Ingest(Box<IngestArguments>),
     /// Show what a database is made of
     Inspect(InspectArguments),
+    /// Serve a database over the network, by Arrow Flight SQL, until SIGTERM or Ctrl-C
+    Serve(Box<ServeArguments>),
+    /// Make and change the users of a database that is not open
+    User(UserArguments),
 }
 
 /// `silt demo`.

@@ -15,6 +15,7 @@ mod output;
 mod render;
 mod repl;
 mod report;
+mod serve;
 mod shell;
 mod split;
 
@@ -34,14 +35,32 @@ const EXIT_CANNOT_OPEN: u8 = 3;
 
 fn main() -> ExitCode {
     let (arguments, scripts) = args::parse();
-    interrupt::install();
+    // A server stops by itself, and in order.
+    if !matches!(arguments.command, Some(Command::Serve(_))) {
+        interrupt::install();
+    }
     let result = match &arguments.command {
         Some(Command::Demo(demo)) => run_demo(demo),
         Some(Command::Ingest(ingest)) => run_ingest(ingest),
         Some(Command::Inspect(inspect)) => run_inspect(inspect),
+        Some(Command::Serve(serve)) => {
+            serve::serve(serve).map_err(|error| say(&error, code_of(&error)))
+        }
+        Some(Command::User(user)) => serve::user(user)
+            .map_err(|error| say(&error, code_of(&error)))
+            .and_then(|text| print(&text)),
         None => run_shell(&arguments, &scripts),
     };
     ExitCode::from(result.err().unwrap_or(0))
+}
+
+/// The exit code for what a server or a change of users says.
+fn code_of(error: &Error) -> u8 {
+    match error.kind() {
+        ErrorKind::Invalid => EXIT_USAGE,
+        ErrorKind::Locked | ErrorKind::Corrupt | ErrorKind::Io => EXIT_CANNOT_OPEN,
+        _ => EXIT_FAILED,
+    }
 }
 
 /// What a part of the program ends with: nothing, or an exit code when all was said.

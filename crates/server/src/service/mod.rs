@@ -16,7 +16,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use arrow_flight::flight_service_server::{FlightService as Flight, FlightServiceServer};
+use arrow_flight::flight_service_server::FlightService as Flight;
 use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
 use arrow_flight::sql::{
     ActionBeginSavepointRequest, ActionBeginSavepointResult, ActionBeginTransactionRequest,
@@ -64,14 +64,10 @@ pub(crate) struct FlightService {
 }
 
 impl FlightService {
-    /// The service as tonic serves it.
-    pub(crate) fn server(
-        shared: Arc<Shared>,
-        options: Arc<ServerOptions>,
-    ) -> FlightServiceServer<Self> {
+    /// The service over a database.
+    pub(crate) fn new(shared: Arc<Shared>, options: Arc<ServerOptions>) -> Self {
         let workers = Workers::new(options.statements_max);
-        let most = options.message_bytes_max;
-        FlightServiceServer::new(Self { shared, options, workers }).max_decoding_message_size(most)
+        Self { shared, options, workers }
     }
 
     fn encoding<T>(&self, request: &Request<T>) -> Result<Encoding, Status> {
