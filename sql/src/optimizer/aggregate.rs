@@ -15,10 +15,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, make_array,
+    ArrayRef, BooleanArray, Decimal128Array, Int64Array, RecordBatch, RecordBatchOptions,
+    make_array,
 };
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
@@ -95,19 +96,22 @@ pub(super) fn replace(plan: &dyn ExecutionPlan) -> Replacement {
     let top = aggregate.input().schema();
     let between = exprs.as_deref().map(|exprs| (exprs, &top));
     let input_schema = aggregate.input_schema();
-    let functions: Vec<Function> =
-        aggregate.aggr_expr().iter().map(|expr| Function::new(expr, &top)).collect();
+    let column_of = |index: usize| match &exprs {
+        Some(exprs) => exprs[index].downcast_ref::<Column>().map(Column::index),
+        None => Some(index),
+    };
+    let function = |expr| {
+        let function = Function::new(expr, &top).with_sum(column_of);
+        if exprs.is_some() { function } else { function.with_extreme() }
+    };
+    let functions: Vec<Function> = aggregate.aggr_expr().iter().map(function).collect();
     let arguments: Vec<_> = functions
         .iter()
-        .map(|function| match function.counts_rows {
+        .map(|function| match function.counts_rows || function.sum.is_some() {
             true => Vec::new(),
             false => function.expr.expressions(),
         })
         .collect();
-    let functions: Vec<Function> = match projection {
-        Some(_) => functions,
-        None => functions.into_iter().map(Function::with_extreme).collect(),
-    };
     let keys = aggregate.group_expr().input_exprs();
     let layout = Layout::new(&scan.parts().schema, between, &keys, arguments)?;
     if layout.keys.iter().any(|key| is_wide(key, scan)) {
@@ -180,6 +184,8 @@ struct Function {
     counts_rows: bool,
     /// It wants the least, or else the greatest, value of this column of the scan alone.
     extreme: Option<(usize, Ordering)>,
+    /// It adds up this column of the scan: its values need not be decoded.
+    sum: Option<usize>,
 }
 
 impl Function {
@@ -192,7 +198,7 @@ impl Function {
         };
         let counts_rows = expr.fun().name() == "count"
             && matches!(expr.expressions().as_slice(), [one] if never_null(one));
-        Self { expr: Arc::clone(expr), counts_rows, extreme: None }
+        Self { expr: Arc::clone(expr), counts_rows, extreme: None, sum: None }
     }
 }
 
@@ -209,6 +215,18 @@ impl Function {
             && has_one_order(self.expr.field().data_type())
         {
             self.extreme = Some((column.index(), wanted));
+        }
+        self
+    }
+
+    /// The same, over a scan's columns; `column_of` says which of them a column of the input is.
+    fn with_sum(mut self, column_of: impl Fn(usize) -> Option<usize>) -> Self {
+        if self.expr.fun().name() == "sum"
+            && let [argument] = self.expr.expressions().as_slice()
+            && let Some(column) = argument.downcast_ref::<Column>()
+            && matches!(self.expr.field().data_type(), DataType::Int64 | DataType::Decimal128(..))
+        {
+            self.sum = column_of(column.index());
         }
         self
     }
@@ -442,7 +460,7 @@ impl Table {
     }
 
     fn add(&mut self, chunk: &EncodedRows) -> Result<()> {
-        if self.is_within(chunk)? {
+        if chunk.is_empty() || self.is_within(chunk)? {
             return Ok(());
         }
         let total = self.plan.layout.total;
@@ -470,7 +488,7 @@ impl Table {
         for (function, accumulator) in self.plan.functions.iter().zip(functions) {
             let Some(accumulator) = accumulator else { continue };
             let Some((column, wanted)) = function.extreme else { return Ok(false) };
-            let Some(zone) = chunk.bounds(column).map_err(crate::Error::from)? else {
+            let Some(zone) = chunk.bounds(column).map_err(error)? else {
                 return Ok(false);
             };
             let bound = if wanted.is_lt() { &zone.min } else { &zone.max };
@@ -496,15 +514,12 @@ impl Table {
         let Layout { read, keys, .. } = &self.plan.layout;
         let selected = chunk.selected().filter(|_| whole);
         let rows = if whole { chunk.span() } else { chunk.len() };
-        let column = |index: usize| match whole {
-            true => chunk.whole(index),
-            false => chunk.decode_columns(&[index]).map(|mut columns| columns.swap_remove(0)),
-        };
+        let column = |index: usize| decoded(chunk, index, whole);
         let columns = match whole {
             true => read.iter().map(|&index| chunk.whole(index)).collect(),
             false => chunk.decode_columns(read),
         };
-        let columns = columns.map_err(crate::Error::from)?;
+        let columns = columns.map_err(error)?;
         if let State::One { rows: count, functions } = &mut self.state {
             let len = i64::try_from(chunk.len()).unwrap_or(i64::MAX);
             if functions.iter().all(Option::is_none) {
@@ -524,10 +539,19 @@ impl Table {
                 Some(selected) => masked(array, selected),
                 None => Ok(Arc::clone(array)),
             };
-            for (function, values) in functions.iter_mut().zip(&values) {
-                if let Some(function) = function {
-                    function.update_batch(&values.iter().map(mask).collect::<Result<Vec<_>>>()?)?;
-                }
+            for (at, function) in functions.iter_mut().enumerate() {
+                let Some(function) = function else { continue };
+                let values = match self.plan.functions[at].sum {
+                    None => values[at].iter().map(mask).collect::<Result<Vec<_>>>()?,
+                    Some(column) => {
+                        let mut sums = [0];
+                        match whole && chunk.add_up(column, None, &mut sums).map_err(error)? {
+                            true => vec![numbers(&self.plan, at, &sums)?],
+                            false => vec![mask(&decoded(chunk, column, whole)?)?],
+                        }
+                    }
+                };
+                function.update_batch(&values)?;
             }
             *count += len;
             return Ok(());
@@ -538,7 +562,7 @@ impl Table {
         for key in keys {
             let array = match key {
                 Key::Column(index) => {
-                    if let Some(codes) = chunk.codes(*index).map_err(crate::Error::from)? {
+                    if let Some(codes) = chunk.codes(*index).map_err(error)? {
                         let key = LocalKey::of_codes(codes)?;
                         local.push(match chunk.selected() {
                             Some(selected) if !whole => key.filter(selected),
@@ -546,7 +570,7 @@ impl Table {
                         });
                         continue;
                     }
-                    column(*index).map_err(crate::Error::from)?
+                    column(*index)?
                 }
                 Key::Computed(expr) => expr.evaluate(&batch)?.into_array(rows)?,
             };
@@ -559,32 +583,38 @@ impl Table {
             }
         }
         let arguments = &self.plan.layout.arguments;
-        let values: Vec<Vec<ArrayRef>> =
+        let mut values: Vec<Vec<ArrayRef>> =
             arguments.iter().map(|exprs| evaluate(exprs, &batch)).collect::<Result<_>>()?;
         let expanded = match plain {
             None => match LocalGroups::new(local, rows) {
-                Ok(groups) => return self.add_local(&groups, rows, selected, &values),
+                Ok(groups) => return self.add_local(&groups, chunk, whole, values),
                 Err(local) => expand(&local, rows)?,
             },
             Some(()) => {
                 let key = |key: &Key| match key {
-                    Key::Column(index) => Ok(column(*index).map_err(crate::Error::from)?),
+                    Key::Column(index) => column(*index),
                     Key::Computed(expr) => expr.evaluate(&batch)?.into_array(rows),
                 };
                 keys.iter().map(key).collect::<Result<_>>()?
             }
         };
+        for (function, values) in self.plan.functions.iter().zip(&mut values) {
+            values.extend(function.sum.map(column).transpose()?);
+        }
         self.add_rows(&expanded, rows, selected, &values)
     }
 
-    /// Adds rows by the groups of their chunk.
+    /// Adds rows by the groups of their chunk, taken whole or cut down. `values` are the arguments
+    /// of all functions but plain sums.
     fn add_local(
         &mut self,
         local: &LocalGroups,
-        rows: usize,
-        selected: Option<&BooleanBuffer>,
-        values: &[Vec<ArrayRef>],
+        chunk: &EncodedRows,
+        whole: bool,
+        mut values: Vec<Vec<ArrayRef>>,
     ) -> Result<()> {
+        let selected = chunk.selected().filter(|_| whole);
+        let rows = if whole { chunk.span() } else { chunk.len() };
         let State::Many { groups, rows: totals, functions } = &mut self.state else {
             return Ok(());
         };
@@ -606,14 +636,32 @@ impl Table {
             totals[place] += counts[group as usize];
             place_of[group as usize] = place;
         }
-        if functions.iter().all(Option::is_none) {
+        // Sums of the chunk's groups are rows of these groups.
+        let mut left = Vec::with_capacity(functions.len());
+        for (at, function) in functions.iter_mut().enumerate() {
+            let Some(function) = function else { continue };
+            let Some(column) = self.plan.functions[at].sum else {
+                left.push((function, std::mem::take(&mut values[at])));
+                continue;
+            };
+            let mut sums = vec![0; counts.len()];
+            match whole && chunk.add_up(column, local.codes.as_deref(), &mut sums).map_err(error)? {
+                true => {
+                    let sums: Vec<i128> = used.iter().map(|&group| sums[group as usize]).collect();
+                    let sums = numbers(&self.plan, at, &sums)?;
+                    function.update_batch(&[sums], &places, None, totals.len())?;
+                }
+                false => left.push((function, vec![decoded(chunk, column, whole)?])),
+            }
+        }
+        if left.is_empty() {
             return Ok(());
         }
         let group_of_row: Vec<usize> = match &local.codes {
             Some(codes) => codes.iter().map(|&code| place_of[code as usize]).collect(),
             None => vec![place_of[0]; rows],
         };
-        update(functions, values, &group_of_row, selected, totals.len())
+        update(left.into_iter(), &group_of_row, selected, totals.len())
     }
 
     /// Adds rows by their keys, one by one; all of those that do not count, first.
@@ -642,7 +690,10 @@ impl Table {
             .iter()
             .map(|values| values.iter().map(cut).collect::<Result<_>>())
             .collect::<Result<_>>()?;
-        update(functions, &values, &places, None, totals.len())
+        let functions = functions.iter_mut().zip(values);
+        let functions =
+            functions.filter_map(|(function, values)| Some((function.as_mut()?, values)));
+        update(functions, &places, None, totals.len())
     }
 
     /// All groups and states; the table is empty afterwards.
@@ -700,20 +751,42 @@ fn evaluate(exprs: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Vec<
     exprs.iter().map(|expr| expr.evaluate(batch)?.into_array(rows)).collect()
 }
 
-fn update(
-    functions: &mut [Option<Box<dyn GroupsAccumulator>>],
-    values: &[Vec<ArrayRef>],
+fn update<'a>(
+    functions: impl Iterator<Item = (&'a mut Box<dyn GroupsAccumulator>, Vec<ArrayRef>)>,
     groups: &[usize],
     selected: Option<&BooleanBuffer>,
     count: usize,
 ) -> Result<()> {
     let mask = selected.map(|selected| BooleanArray::new(selected.clone(), None));
-    for (function, values) in functions.iter_mut().zip(values) {
-        if let Some(function) = function {
-            function.update_batch(values, groups, mask.as_ref(), count)?;
-        }
+    for (function, values) in functions {
+        function.update_batch(&values, groups, mask.as_ref(), count)?;
     }
     Ok(())
+}
+
+/// A column of the chunk, whole or cut down to the rows that count.
+fn decoded(chunk: &EncodedRows, column: usize, whole: bool) -> Result<ArrayRef> {
+    let column = match whole {
+        true => chunk.whole(column),
+        false => chunk.decode_columns(&[column]).map(|mut columns| columns.swap_remove(0)),
+    };
+    column.map_err(error)
+}
+
+/// Sums as values of the column that a plain sum adds up. Like DataFusion's they wrap.
+fn numbers(plan: &Plan, function: usize, sums: &[i128]) -> Result<ArrayRef> {
+    Ok(match plan.functions[function].expr.field().data_type() {
+        DataType::Decimal128(_, scale) => {
+            let sums = Decimal128Array::from_iter_values(sums.iter().copied());
+            Arc::new(sums.with_precision_and_scale(DECIMAL128_MAX_PRECISION, *scale)?)
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "sums of BIGINT wrap")]
+        _ => Arc::new(Int64Array::from_iter_values(sums.iter().map(|&sum| sum as i64))),
+    })
+}
+
+fn error(error: silt_storage::Error) -> DataFusionError {
+    crate::Error::from(error).into()
 }
 
 /// The column with all rows but the selected ones NULL, which no function counts.

@@ -48,7 +48,7 @@ impl Dice {
 
 const TABLES: &str = "
     CREATE TABLE t (a BIGINT, b INTEGER, kind TEXT, note TEXT, n BIGINT, f DOUBLE, ok BOOLEAN,
-        d DATE, price DECIMAL(12,2), PRIMARY KEY (a, b));
+        d DATE, price DECIMAL(12,2), fee DECIMAL(9,2) NOT NULL, PRIMARY KEY (a, b));
     CREATE TABLE k (id BIGINT PRIMARY KEY, name TEXT)";
 
 fn row(dice: &mut Dice) -> String {
@@ -61,7 +61,8 @@ fn row(dice: &mut Dice) -> String {
     let ok = dice.one(&["true", "false", "NULL"]);
     let d = dice.or_null(|dice| format!("DATE '2024-01-01' + {}", dice.below(60)));
     let price = dice.or_null(|dice| format!("{}.{:02}", dice.below(5_000), dice.below(100)));
-    format!("({a}, {b}, {kind}, {note}, {n}, {f}, {ok}, {d}, {price})")
+    let fee = format!("{}.{:02}", dice.below(200).cast_signed() - 50, dice.below(100));
+    format!("({a}, {b}, {kind}, {note}, {n}, {f}, {ok}, {d}, {price}, {fee})")
 }
 
 fn change(dice: &mut Dice) -> String {
@@ -118,7 +119,7 @@ fn query(dice: &mut Dice) -> String {
         _ => format!(" WHERE {}", condition(dice, 2)),
     };
     let aggregates = "count(*), count(n), sum(n), min(n), max(note), avg(n), sum(price), \
-                      min(d), max(price), sum(n * 2 + b), max(kind)";
+                      min(d), max(price), sum(n * 2 + b), max(kind), sum(a), sum(fee)";
     match dice.below(12) {
         10 => format!(
             "SELECT x.name, t.kind, y.id, t.n FROM k x, t, k y WHERE t.a = x.id AND y.id = t.b * 3 \
@@ -152,7 +153,9 @@ fn query(dice: &mut Dice) -> String {
             "SELECT kind, note FROM t WHERE a IN (SELECT id FROM k WHERE name LIKE '%{}')",
             dice.below(10)
         ),
-        _ => format!("SELECT sum(n), count(DISTINCT kind), min(a) FROM t{filter}",),
+        _ => {
+            format!("SELECT sum(n), sum(a), sum(fee), count(DISTINCT kind), min(a) FROM t{filter}",)
+        }
     }
 }
 

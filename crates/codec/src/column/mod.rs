@@ -28,6 +28,7 @@ mod nested;
 mod packed;
 mod plain;
 mod strings;
+mod sums;
 mod symbols;
 mod views;
 mod zone;

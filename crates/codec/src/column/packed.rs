@@ -136,6 +136,10 @@ macro_rules! with_unpacked {
     };
 }
 
+mod sums;
+
+pub(super) use sums::Sums;
+
 impl IntBlock {
     /// Reads a block of `len` integers and checks everything that reading a value relies on.
     pub(super) fn open(cursor: &mut Cursor, len: usize) -> Result<Self> {

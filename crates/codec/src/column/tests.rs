@@ -595,6 +595,7 @@ fn exercise(bytes: &[u8], array: &ArrayRef, tables: &SymbolTables, random: &mut 
     let rows = array.len();
     let _ = chunk.decode(0..rows);
     let _ = chunk.decode(some_range(random, rows));
+    let _ = chunk.add_up(some_range(random, rows), None, None, &mut [0]);
     let _ = chunk.take(&[0, rows as u32 - 1, 0]);
     let mut row = RowBuffer::new();
     for at in [0, rows / 2, rows - 1] {
@@ -645,6 +646,78 @@ fn bounds_in_sorted_chunks_are_those_of_their_values() {
             }
         }
     }
+}
+
+/// Sums of stretches by group and selection, against the values decoded.
+fn check_sums(array: &ArrayRef, random: &mut Random) -> bool {
+    let (_, chunk) = round_trip(array);
+    let mut done = false;
+    for _ in 0..6 {
+        let range = some_range(random, array.len());
+        let groups: Vec<u32> = range.clone().map(|_| random.below(5) as u32).collect();
+        let selected: BooleanBuffer = range.clone().map(|_| !random.one_in(3)).collect();
+        for groups in [None, Some(groups.as_slice())] {
+            for selected in [None, Some(&selected)] {
+                let mut sums = [7; 5];
+                let added = chunk.add_up(range.clone(), groups, selected, &mut sums).unwrap();
+                let mut wanted = [7; 5];
+                for (place, row) in range.clone().enumerate().filter(|_| added) {
+                    let number = match Value::from_array(array, row).unwrap() {
+                        Value::Int(number) => i128::from(number),
+                        Value::UInt(number) => i128::from(number),
+                        Value::Decimal(number) => number,
+                        other => panic!("{other:?} has no sum"),
+                    };
+                    if selected.is_none_or(|selected| selected.value(place)) {
+                        wanted[groups.map_or(0, |groups| groups[place]) as usize] += number;
+                    }
+                }
+                assert_eq!(sums, wanted, "{} {range:?}", array.data_type());
+                done |= added;
+            }
+        }
+    }
+    done
+}
+
+#[test]
+fn sums_of_packed_numbers_are_those_of_their_values() {
+    let mut random = Random(11);
+    let types = [
+        DataType::Int8,
+        DataType::Int32,
+        DataType::Int64,
+        DataType::UInt16,
+        DataType::UInt64,
+        DataType::Decimal128(15, 2),
+        DataType::Timestamp(TimeUnit::Microsecond, None),
+        DataType::Utf8View,
+    ];
+    let mut done = Vec::new();
+    for data_type in &types {
+        for shape in 0..SHAPES {
+            for (rows, null_one_in) in [(1, 0), (700, 0), (3000, 0), (9000, 0), (1500, 5)] {
+                let array = array(data_type, rows, shape, null_one_in, &mut random);
+                if check_sums(&array, &mut random) {
+                    done.push(data_type.clone());
+                }
+            }
+        }
+    }
+    done.dedup();
+    for data_type in &types[..4] {
+        assert!(done.contains(data_type), "{data_type} was never added up: {done:?}");
+    }
+    assert!(done.contains(&types[5]), "{done:?}");
+    assert!(!done.contains(&DataType::UInt64) && !done.contains(&DataType::Utf8View));
+    // Outliers on both sides are patched.
+    let numbers = (0..4096).map(|row| match row % 97 {
+        0 => -30_000_000_000,
+        50 => 20_000_000_000,
+        _ => row % 40,
+    });
+    let numbers: ArrayRef = Arc::new(arrow_array::Int64Array::from_iter_values(numbers));
+    assert!(check_sums(&numbers, &mut random));
 }
 
 proptest! {

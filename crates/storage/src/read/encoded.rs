@@ -138,6 +138,20 @@ impl EncodedRows {
         codes.map_err(|error| group.locate(column, error))
     }
 
+    /// Adds the numbers of the column at `index` of the projection to `sums`, where they need not
+    /// be decoded for it; see [`ColumnChunk::add_up`](silt_codec::ColumnChunk::add_up). `groups` has
+    /// a number for each row of [`whole`](Self::whole) columns; only rows given out are added.
+    ///
+    /// # Errors
+    /// `Corrupt` or `Io` if the column cannot be read.
+    pub fn add_up(&self, index: usize, groups: Option<&[u32]>, sums: &mut [i128]) -> Result<bool> {
+        let Place::Group(group) = &self.place else { return Ok(false) };
+        let column = self.projection[index];
+        let selected = self.selected.as_ref();
+        let added = group.chunk(column)?.add_up(self.span.clone(), groups, selected, sums);
+        added.map_err(|error| group.locate(column, error))
+    }
+
     /// The rows given out, of all columns.
     ///
     /// # Errors
