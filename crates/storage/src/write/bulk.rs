@@ -13,6 +13,7 @@
 //! Should the edit fail, the record stands: the database is poisoned, and replay places the files
 //! (RULES.md 11 to 13).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use silt_codec::RowBuffer;
 
 use super::commit::Placed;
 use super::commit_index::{BulkKeys, CommitKeys};
+use super::common_key::common_key;
 use super::runs::{Runs, open_unlisted};
 use super::throttle;
 use crate::describe::EngineCounters;
@@ -187,6 +189,23 @@ impl Load {
     }
 }
 
+/// Compares `loads` with those committed after `base`, before the commit lock is taken: what is long
+/// about it is done then. The files that were looked at and share no key with these.
+fn compare(core: &Core, loads: &[Load], base: SeqNo) -> Result<BTreeSet<u64>> {
+    let mut compared = BTreeSet::new();
+    for Load { tree, open, .. } in loads {
+        for other in core.pipeline.bulk_since(tree.id(), base)? {
+            for file in open {
+                if let Some(key) = common_key(tree, file, &other)? {
+                    return Err(Error::conflict(tree.id(), &key));
+                }
+            }
+            compared.insert(other.id);
+        }
+    }
+    Ok(compared)
+}
+
 /// Under the commit lock: checks, the record, number N, the memtables frozen at N.
 fn place_record(
     core: &Core,
@@ -194,6 +213,7 @@ fn place_record(
     with: &WriteBatch,
     base: Option<SeqNo>,
 ) -> Result<Placed> {
+    let compared = base.map_or_else(|| Ok(BTreeSet::new()), |base| compare(core, loads, base))?;
     let trees = core.states(with.trees())?;
     let keys = CommitKeys::of(with);
     let mut record = CommitRecord::new();
@@ -203,7 +223,7 @@ fn place_record(
     state.check(with, &keys, loads.iter().map(|load| load.tree.id()))?;
     if let Some(base) = base {
         for load in loads {
-            state.check_bulk(&load.tree, &load.open, base)?;
+            state.check_bulk(&load.tree, &load.open, base, &compared)?;
         }
     }
     let bulk_keys =

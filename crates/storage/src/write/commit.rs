@@ -15,7 +15,7 @@
 //! one's own was chosen over a lock held through the inserts: that would serialise them.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::bulk::holds_key;
 use super::commit_index::{BulkKeys, CommitIndex, CommitKeys};
+use super::common_key::common_key;
 use super::throttle::{memtable_bytes, memtable_bytes_max};
 use crate::describe::EngineCounters;
 use crate::memtable::TreeMemtable;
@@ -591,6 +592,11 @@ impl Pipeline {
         self.context.work.notify();
     }
 
+    /// The files that bulk commits after `base` brought into `tree` so far.
+    pub(crate) fn bulk_since(&self, tree: TreeId, base: SeqNo) -> Result<Vec<Arc<LiveFile>>> {
+        self.lock()?.index.bulk_since(tree, base)
+    }
+
     /// The commit lock, unless nothing can be written any more.
     pub(crate) fn lock(&self) -> Result<MutexGuard<'_, CommitState>> {
         self.check_poison()?;
@@ -665,12 +671,13 @@ impl CommitState {
     }
 
     /// Fails with `Conflict` if a key in `files`, about to be loaded into `tree`, was committed
-    /// after `base`; also if another load after it reaches among the files' keys.
+    /// after `base`, by another load too. Files that were `compared` before have no key in common.
     pub(crate) fn check_bulk(
         &self,
         tree: &TreeState,
         files: &[Arc<LiveFile>],
         base: SeqNo,
+        compared: &BTreeSet<u64>,
     ) -> Result<()> {
         let id = tree.id();
         for file in files {
@@ -679,11 +686,13 @@ impl CommitState {
             })?;
         }
         for other in self.index.bulk_since(id, base)? {
-            let meets = |file: &&Arc<LiveFile>| {
-                file.smallest <= other.largest && other.smallest <= file.largest
-            };
-            if let Some(file) = files.iter().find(meets) {
-                return Err(Error::conflict(id, &file.smallest));
+            if compared.contains(&other.id) {
+                continue;
+            }
+            for file in files {
+                if let Some(key) = common_key(tree, file, &other)? {
+                    return Err(Error::conflict(id, &key));
+                }
             }
         }
         Ok(())

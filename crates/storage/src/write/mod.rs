@@ -3,6 +3,7 @@
 pub(crate) mod bulk;
 pub(crate) mod commit;
 pub(crate) mod commit_index;
+mod common_key;
 pub(crate) mod flush;
 pub(crate) mod runs;
 pub(crate) mod space;

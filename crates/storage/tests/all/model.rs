@@ -34,8 +34,6 @@ struct World {
     last: SeqNo,
     snapshots: Vec<Moment>,
     transactions: Vec<Open>,
-    /// Commits of bulk files, by tree.
-    bulk_commits: Vec<(u32, SeqNo)>,
     /// Transactions that committed, and those that lost.
     ended: (u64, u64),
 }
@@ -103,7 +101,6 @@ impl World {
             last: 0,
             snapshots: Vec::new(),
             transactions: Vec::new(),
-            bulk_commits: Vec::new(),
             ended: (0, 0),
         }
     }
@@ -245,9 +242,6 @@ impl World {
         let mut changes: Vec<Change> =
             result.iter().map(|(key, row)| (id, key.clone(), Some(row.clone()))).collect();
         assert_eq!(outcome.rows, changes.len() as u64, "seed {}", self.seed);
-        if !changes.is_empty() {
-            self.bulk_commits.push((id, outcome.seq));
-        }
         changes.extend(with);
         if outcome.seq > self.last {
             assert_eq!(outcome.seq, self.last + 1, "seed {}: numbers are dense", self.seed);
@@ -313,9 +307,6 @@ impl World {
                 assert!(late.is_empty(), "{context}: committed as {seq}");
                 assert_eq!(seq, self.last + u64::from(!own.is_empty()), "{context}");
                 self.last = seq;
-                let trees: BTreeSet<u32> = own.keys().map(|(tree, _)| *tree).collect();
-                // Some of them may be of files.
-                self.bulk_commits.extend(trees.into_iter().map(|tree| (tree, seq)));
                 let changes: Vec<Change> =
                     own.into_iter().map(|((tree, key), row)| (tree, key, row)).collect();
                 self.model.apply(seq, &changes);
@@ -331,9 +322,7 @@ impl World {
                 let handle = self.engine.tree(tree).unwrap();
                 let is_named =
                     late.iter().any(|(of, late)| *of == tree.0 && key_bytes(&handle, late) == key);
-                // Two loads whose ranges meet are taken to conflict.
-                let is_coarse = self.bulk_commits.iter().any(|at| at.0 == tree.0 && at.1 > base);
-                assert!(is_named || is_coarse, "{context}: {error}, {key:?}");
+                assert!(is_named, "{context}: {error}, {key:?}");
             }
         }
     }
