@@ -48,7 +48,7 @@ pub(crate) struct Shared {
 impl Transaction {
     pub(crate) fn begin(core: Arc<Core>) -> Self {
         let base = core.pipeline.write_snapshot();
-        let writes = WriteSet::new(base.clone());
+        let writes = WriteSet::new(base.clone(), &core.context.options);
         let open = Registration::new(&core.context, base.seq(), Arc::clone(writes.gauge()));
         let writes = Mutex::new(Some(writes));
         Self { shared: Arc::new(Shared { core, base, writes, _open: open }) }

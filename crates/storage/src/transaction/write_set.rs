@@ -19,7 +19,7 @@ use std::sync::atomic::AtomicUsize;
 use super::overlay::{Overlay, OwnRows};
 use crate::engine::Core;
 use crate::memtable::TreeMemtable;
-use crate::read::source::open_file;
+use crate::sstable::{BlockCache, SsTableReader};
 use crate::state::TreeState;
 use crate::version::{FileMeta, LiveFile};
 use crate::write::{flush, runs};
@@ -31,6 +31,9 @@ const TOGETHER_SHARE: usize = 4;
 
 /// So much less.
 const LESS: usize = 8;
+
+/// Row groups of its files are kept within this share of the memory.
+const CACHE_SHARE: usize = 32;
 
 /// A run is merged with the one before it unless that one is so many times larger.
 const GROWTH: u64 = 4;
@@ -50,6 +53,9 @@ pub(super) struct WriteSet {
     trees_read: Vec<TreeId>,
     /// Bytes of memtables, those included that only readers hold.
     gauge: Arc<AtomicUsize>,
+    /// Row groups of the files. What the engine's cache holds of a file stays in it when the file
+    /// is committed; here they stand under the base's number.
+    cache: Arc<BlockCache>,
     /// What was written so far, for readers; none if more was written since.
     overlay: Option<Arc<Overlay>>,
 }
@@ -61,6 +67,8 @@ struct TreeWrites {
     memtable: Arc<TreeMemtable>,
     /// See [`WriteSet::gauge`].
     gauge: Arc<AtomicUsize>,
+    /// See [`WriteSet::cache`].
+    cache: Arc<BlockCache>,
     /// The memtable as of the last statement, for readers; none if it was written to since.
     seen: Option<Arc<TreeMemtable>>,
     /// Newest first; the files of each by key.
@@ -72,7 +80,8 @@ struct TreeWrites {
 }
 
 impl WriteSet {
-    pub(super) fn new(base: Snapshot) -> Self {
+    pub(super) fn new(base: Snapshot, options: &Options) -> Self {
+        let cache_bytes = options.memory_bytes / CACHE_SHARE;
         Self {
             base,
             trees: BTreeMap::new(),
@@ -81,6 +90,7 @@ impl WriteSet {
             schema_changes: Vec::new(),
             trees_read: Vec::new(),
             gauge: Arc::default(),
+            cache: Arc::new(BlockCache::new(cache_bytes as u64)),
             overlay: None,
         }
     }
@@ -173,11 +183,12 @@ impl WriteSet {
     }
 
     fn writes_to(&mut self, core: &Core, tree: &Arc<TreeState>) -> &mut TreeWrites {
-        let gauge = &self.gauge;
+        let Self { gauge, cache, .. } = self;
         self.trees.entry(tree.id()).or_insert_with(|| TreeWrites {
             tree: Arc::clone(tree),
             memtable: new_memtable(core, gauge),
             gauge: Arc::clone(gauge),
+            cache: Arc::clone(cache),
             seen: None,
             runs: Vec::new(),
             last_statement: 0,
@@ -302,7 +313,11 @@ impl TreeWrites {
             let numbered =
                 FileMeta { file_seq: Some(base), min_seq: base, max_seq: base, ..meta.clone() };
             let file = LiveFile::private(numbered, Arc::clone(&core.context.sweep));
-            open_file(&core.context, &schemas, &file)?;
+            file.reader(|meta| {
+                let (context, cache) = (&core.context, Arc::clone(&self.cache));
+                let path = context.sst_path(meta.id);
+                SsTableReader::open(&context.env, &path, meta, context.uuid, &schemas, cache)
+            })?;
             Ok(Arc::new(file))
         };
         let run = files.iter().map(open).collect::<Result<Vec<_>>>()?;

@@ -275,6 +275,36 @@ fn committed_transaction_is_one_commit_and_survives_a_crash() {
 }
 
 #[test]
+fn what_was_read_before_the_commit_has_its_number_after_it() {
+    for options in both() {
+        let (engine, id) = open(&StrictVfs::new(), &options);
+        let tree = tree(&engine, id);
+        load(&engine, id, &numbered(0..50), WriteBatch::new()).unwrap();
+        engine.commit(put(&engine, id, 20..30)).unwrap();
+        let transaction = engine.begin();
+        let statements =
+            [changed((0..50).step_by(2)), changed((25..75).step_by(2)), numbered([99])];
+        for rows in &statements {
+            transaction.apply(batch(&engine, &puts(id, rows))).unwrap();
+            contents(&tree, &transaction.snapshot()).unwrap();
+        }
+        // A reader between the base and the commit.
+        engine.commit(put(&engine, id, [200])).unwrap();
+        let between = engine.snapshot();
+        let mut before = Rows::new();
+        set(&mut before, &numbered((0..50).chain([200])));
+        let mut after = before.clone();
+        statements.iter().for_each(|rows| set(&mut after, rows));
+        transaction.commit().unwrap();
+        check_reads(&tree, &between, &before, "before the commit");
+        check_reads(&tree, &engine.snapshot(), &after, "after the commit");
+        engine.compact(TreeId(id)).unwrap();
+        check_reads(&tree, &between, &before, "before the commit, compacted");
+        check_reads(&tree, &engine.snapshot(), &after, "after the commit, compacted");
+    }
+}
+
+#[test]
 fn statement_never_meets_its_own_rows() {
     for options in both() {
         let (engine, id) = open(&StrictVfs::new(), &options);
@@ -407,6 +437,28 @@ fn first_committer_wins_and_the_other_one_hears_which_key() {
         engine.commit(delete(&engine, id, [7])).unwrap();
         assert_eq!(late.commit().unwrap_err().kind(), ErrorKind::Conflict);
     }
+}
+
+#[test]
+fn loads_whose_ranges_meet_conflict_only_over_a_key_that_both_wrote() {
+    let (engine, id) = open(&StrictVfs::new(), &both()[0]);
+    let load = |numbers: Vec<i64>| {
+        let transaction = engine.begin();
+        let mut load = transaction.bulk_load(TreeId(id), OnDuplicate::Error).unwrap();
+        load.push(columns(&numbered(numbers))).unwrap();
+        load.finish(WriteBatch::new()).unwrap();
+        transaction
+    };
+    let even = load((0..1_000).step_by(2).collect());
+    let odd = load((1..1_000).step_by(2).collect());
+    let both = load((601..1_400).step_by(3).collect());
+    even.commit().unwrap();
+    odd.commit().unwrap();
+    let error = both.commit().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let key = key_bytes(&tree(&engine, id), &numbered([604])[0].0);
+    assert_eq!(error.key(), Some((TreeId(id), key.as_slice())), "604 is even, 601 odd");
+    assert_eq!(contents(&tree(&engine, id), &engine.snapshot()).unwrap(), numbered(0..1_000));
 }
 
 #[test]
