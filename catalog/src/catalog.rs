@@ -6,15 +6,21 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use silt_storage::{Engine, SeqNo, Snapshot, TreeId, WriteBatch};
+use silt_storage::{Engine, SeqNo, Snapshot, Transaction, TreeId, WriteBatch};
 
 use crate::store::{self, RowWriter};
-use crate::{CatalogChange, CatalogSnapshot, Error, MAIN_NAMESPACE, Result};
+use crate::{
+    CatalogChange, CatalogDraft, CatalogSnapshot, Error, ErrorKind, MAIN_NAMESPACE, Result,
+};
 
 /// The tree that holds the catalog: the first one made in every database.
 pub const CATALOG_TREE: TreeId = TreeId(1);
+
+/// Set in the versions of catalogs that no commit made.
+const DRAFT: u64 = 1 << 63;
 
 /// The catalog of one open database.
 #[derive(Debug)]
@@ -24,6 +30,8 @@ pub struct Catalog {
     current: RwLock<Arc<CatalogSnapshot>>,
     /// Held from reading the names until the changed ones are published.
     changing: Mutex<()>,
+    /// Versions given to drafts so far.
+    drafts: AtomicU64,
 }
 
 impl Catalog {
@@ -63,7 +71,7 @@ impl Catalog {
         named.insert(CATALOG_TREE);
         engine.sweep_trees(&named)?;
         let current = RwLock::new(Arc::new(loaded));
-        Ok(Self { engine, writer, current, changing: Mutex::new(()) })
+        Ok(Self { engine, writer, current, changing: Mutex::new(()), drafts: AtomicU64::new(0) })
     }
 
     /// The catalog as it is now.
@@ -81,14 +89,27 @@ impl Catalog {
         self.together(|| self.engine.write_snapshot())
     }
 
+    /// Names and rows for a transaction that writes.
+    pub fn begin(&self) -> (CatalogDraft, Transaction) {
+        let (names, transaction) = self.together(|| self.engine.begin());
+        transaction.set_catalog_seq(names.seq);
+        (CatalogDraft::new(names), transaction)
+    }
+
+    /// Names and rows for a transaction that only reads.
+    pub fn begin_reading(&self) -> (CatalogDraft, Snapshot) {
+        let (names, snapshot) = self.read();
+        (CatalogDraft::new(names), snapshot)
+    }
+
     /// A tree is retired only after the catalog without it was published. So names that are still
     /// current *after* the snapshot was registered name trees that live as long as the snapshot.
-    fn together(&self, take: impl Fn() -> Snapshot) -> (Arc<CatalogSnapshot>, Snapshot) {
+    fn together<T>(&self, take: impl Fn() -> T) -> (Arc<CatalogSnapshot>, T) {
         loop {
             let names = self.current();
-            let snapshot = take();
+            let taken = take();
             if Arc::ptr_eq(&names, &self.current.read()) {
-                return (names, snapshot);
+                return (names, taken);
             }
         }
     }
@@ -114,12 +135,71 @@ impl Catalog {
             return Ok(output);
         }
         snapshot.seq = commit(batch)?;
+        self.publish(snapshot, retired);
+        Ok(output)
+    }
+
+    /// Changes the catalog as a transaction sees it: `plan` says how, and `write` puts the rows
+    /// that describe it into the transaction, alone or together with data.
+    ///
+    /// # Errors
+    /// Those of `plan` and `write`; the draft is then as it was.
+    pub fn change_draft<T, E: From<Error>>(
+        &self,
+        draft: &mut CatalogDraft,
+        plan: impl FnOnce(&mut CatalogChange<'_>) -> Result<T, E>,
+        write: impl FnOnce(WriteBatch) -> Result<(), E>,
+    ) -> Result<T, E> {
+        let mut change = CatalogChange::draft(CatalogSnapshot::clone(&draft.names), &self.writer);
+        let output = plan(&mut change)?;
+        let CatalogChange { mut snapshot, batch, retired, .. } = change;
+        if batch.is_empty() {
+            return Ok(output);
+        }
+        write(batch)?;
+        snapshot.version = DRAFT | self.drafts.fetch_add(1, Ordering::Relaxed);
+        draft.names = Arc::new(snapshot);
+        draft.retired.extend(retired);
+        draft.is_changed = true;
+        Ok(output)
+    }
+
+    /// Commits the transaction that `draft` belongs to by `commit`, and publishes its names.
+    ///
+    /// # Errors
+    /// `Conflict` if the draft was changed, and another commit has changed the catalog since it
+    /// was begun; those of `commit`.
+    pub fn commit_draft<E: From<Error>>(
+        &self,
+        draft: CatalogDraft,
+        commit: impl FnOnce() -> Result<SeqNo, E>,
+    ) -> Result<SeqNo, E> {
+        if !draft.is_changed {
+            return commit();
+        }
+        let _changing = self.changing.lock();
+        if self.current.read().seq != draft.names.seq {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "another commit changed the catalog since the transaction began",
+            )
+            .into());
+        }
+        let mut snapshot = CatalogSnapshot::clone(&draft.names);
+        snapshot.seq = commit()?;
+        let seq = snapshot.seq;
+        self.publish(snapshot, draft.retired);
+        Ok(seq)
+    }
+
+    /// Shows a catalog that was committed. Under the lock of changes.
+    fn publish(&self, mut snapshot: CatalogSnapshot, retired: Vec<TreeId>) {
+        snapshot.version = snapshot.seq;
         *self.current.write() = Arc::new(snapshot);
         for tree in retired {
             // The table is gone already; what fails here is swept when the database is opened.
             drop(self.engine.retire_tree(tree));
         }
-        Ok(output)
     }
 
     /// The engine below.
@@ -137,5 +217,6 @@ fn first_commit(
     change.create_namespace(MAIN_NAMESPACE)?;
     let CatalogChange { mut snapshot, batch, .. } = change;
     snapshot.seq = engine.commit(batch)?;
+    snapshot.version = snapshot.seq;
     Ok(snapshot)
 }

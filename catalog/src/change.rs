@@ -1,4 +1,5 @@
 //! [`CatalogChange`]: what one DDL statement does to the catalog, in memory and in rows.
+//! [`CatalogDraft`]: what those of one transaction did together.
 
 use std::sync::Arc;
 
@@ -17,11 +18,43 @@ pub struct CatalogChange<'a> {
     pub(crate) batch: WriteBatch,
     pub(crate) retired: Vec<TreeId>,
     writer: &'a RowWriter,
+    /// Whether the commit comes later than the rows that the change was decided on.
+    is_draft: bool,
+}
+
+/// The catalog as one transaction sees it: its own until it commits.
+#[derive(Clone, Debug)]
+pub struct CatalogDraft {
+    pub(crate) names: Arc<CatalogSnapshot>,
+    pub(crate) retired: Vec<TreeId>,
+    pub(crate) is_changed: bool,
+}
+
+impl CatalogDraft {
+    pub(crate) fn new(names: Arc<CatalogSnapshot>) -> Self {
+        Self { names, retired: Vec::new(), is_changed: false }
+    }
+
+    /// The names that the transaction sees now.
+    pub fn names(&self) -> &Arc<CatalogSnapshot> {
+        &self.names
+    }
+
+    /// The trees that go when it commits.
+    pub fn retired(&self) -> &[TreeId] {
+        &self.retired
+    }
 }
 
 impl<'a> CatalogChange<'a> {
     pub(crate) fn new(snapshot: CatalogSnapshot, writer: &'a RowWriter) -> Self {
-        Self { snapshot, batch: WriteBatch::new(), retired: Vec::new(), writer }
+        let (batch, retired) = (WriteBatch::new(), Vec::new());
+        Self { snapshot, batch, retired, writer, is_draft: false }
+    }
+
+    /// A change that is committed later, with the transaction it belongs to.
+    pub(crate) fn draft(snapshot: CatalogSnapshot, writer: &'a RowWriter) -> Self {
+        Self { is_draft: true, ..Self::new(snapshot, writer) }
     }
 
     /// The catalog with what was changed so far.
@@ -210,6 +243,10 @@ impl<'a> CatalogChange<'a> {
 
     fn retire(&mut self, tree: TreeId) {
         self.batch.change_schema(tree);
+        if self.is_draft {
+            // Rows that others add until the commit would go unseen.
+            self.batch.read_tree(tree);
+        }
         self.retired.push(tree);
     }
 

@@ -16,7 +16,7 @@ mod types;
 mod user;
 
 pub use catalog::{CATALOG_TREE, Catalog};
-pub use change::CatalogChange;
+pub use change::{CatalogChange, CatalogDraft};
 pub use error::{Error, ErrorKind, Result};
 pub use snapshot::{CATALOG_NAME, CatalogSnapshot, MAIN_NAMESPACE, NamespaceId};
 pub use suggest::{did_you_mean, nearest};

@@ -19,6 +19,7 @@ pub const MAIN_NAMESPACE: &str = "main";
 #[derive(Clone, Debug, Default)]
 pub struct CatalogSnapshot {
     pub(crate) seq: SeqNo,
+    pub(crate) version: u64,
     pub(crate) namespaces: BTreeMap<String, NamespaceId>,
     pub(crate) tables: BTreeMap<(String, String), Arc<TableDef>>,
     pub(crate) users: BTreeMap<String, Arc<UserDef>>,
@@ -30,6 +31,12 @@ impl CatalogSnapshot {
     /// ([`WriteBatch::set_catalog_seq`](silt_storage::WriteBatch::set_catalog_seq)).
     pub fn seq(&self) -> SeqNo {
         self.seq
+    }
+
+    /// Tells this catalog from every other one of this process, committed or not: what was
+    /// compiled under it may be kept for as long as a statement meets the same version.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// The namespaces' names, ascending.

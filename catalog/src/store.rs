@@ -357,6 +357,7 @@ impl Loader {
         }
         Ok(CatalogSnapshot {
             seq: snapshot.seq(),
+            version: snapshot.seq(),
             namespaces: self.namespaces.into_iter().map(|(id, name)| (name, id)).collect(),
             tables,
             users: self.users,
