@@ -11,10 +11,10 @@ use silt_catalog::TableDef;
 use crate::dml::mutation::{Gate, OnConflict};
 use crate::dml::{Defaults, cast};
 use crate::ingest::reference;
-use crate::planner::{Bound, Planner};
+use crate::planner::{Binding, Bound, Planner};
 use crate::role::{self, Deed};
 use crate::session::bind;
-use crate::shared::guarded;
+use crate::transaction::{Current, Transaction};
 use crate::{Error, ErrorKind, Result, Shared};
 
 /// Rows given one by one become columns at this number.
@@ -42,10 +42,14 @@ impl AppendMode {
     }
 }
 
-/// Rows for one table, committed in parts: each [`flush`](Self::flush) is one commit.
+/// Rows for one table, committed in parts: each [`flush`](Self::flush) is one commit, or one
+/// statement of the transaction that its session is in.
 pub struct Appender {
     shared: Arc<Shared>,
     state: Arc<SessionState>,
+    current: Arc<Current>,
+    /// The transaction that it was opened in, and ends with.
+    opened_in: Option<Arc<Transaction>>,
     table: Arc<TableDef>,
     defaults: Defaults,
     mode: AppendMode,
@@ -58,11 +62,14 @@ impl Appender {
     pub(crate) fn new(
         shared: Arc<Shared>,
         state: Arc<SessionState>,
+        current: Arc<Current>,
         table: &str,
         mode: AppendMode,
     ) -> Result<Self> {
-        let (table, defaults) = open(&shared, &state, table)?;
-        Ok(Self { shared, state, table, defaults, mode, batches: Vec::new(), rows: Vec::new() })
+        let opened_in = current.get();
+        let (table, defaults) = open(&shared, &state, opened_in.as_ref(), table)?;
+        let (batches, rows) = (Vec::new(), Vec::new());
+        Ok(Self { shared, state, current, opened_in, table, defaults, mode, batches, rows })
     }
 
     /// What happens to a row whose key is there already.
@@ -97,23 +104,35 @@ impl Appender {
         Ok(())
     }
 
-    /// Commits what was added and gives the number of rows written. Rows that a failed commit
-    /// leaves are forgotten.
+    /// Commits what was added, or writes it into the session's transaction, and gives the number of
+    /// rows written. Rows that a failed commit leaves are forgotten.
     ///
     /// # Errors
     /// `AlreadyExists` for a key that is there (mode insert); `Invalid` for a value that does not
-    /// fit; nothing of this part is then kept.
+    /// fit, or if the transaction that it was opened in is over; nothing of this part is then kept.
     pub fn flush(&mut self) -> Result<u64> {
         self.collect()?;
         let batches = std::mem::take(&mut self.batches);
         if batches.is_empty() {
             return Ok(0);
         }
-        guarded(|| {
+        let transaction = self.current.get();
+        if self.opened_in.is_some()
+            && self.opened_in.as_ref().map(Arc::as_ptr) != transaction.as_ref().map(Arc::as_ptr)
+        {
+            let table = self.table.display_name();
+            return Err(Error::invalid(format!(
+                "the transaction that this appender to table {table} was opened in is over"
+            )));
+        }
+        let _turn = transaction.as_ref().map(|own| own.turn());
+        let current = Arc::clone(&self.current);
+        current.guarded(|| {
             loop {
-                match self.commit(&batches) {
+                let binding = bind(&self.shared, transaction.as_ref(), true)?;
+                match self.write(&binding, &batches) {
                     // Another commit came between, of rows or of the table's definition.
-                    Err(error) if error.kind() == ErrorKind::Conflict => self.reopen()?,
+                    Err(error) if binding.may_retry(&error) => self.reopen()?,
                     done => return done,
                 }
             }
@@ -128,16 +147,14 @@ impl Appender {
         self.flush()
     }
 
-    fn commit(&self, batches: &[Vec<ArrayRef>]) -> Result<u64> {
-        let binding = bind(&self.shared, true);
-        let (engine, row_ids) = (self.shared.engine(), self.shared.row_ids());
-        let seq = binding.names.seq();
+    fn write(&self, binding: &Binding, batches: &[Vec<ArrayRef>]) -> Result<u64> {
+        binding.check_writable("an appender's write")?;
         let table = binding.names.table_by_id(self.table.id).ok_or_else(|| {
             let message =
                 format!("table \"{}\" does not exist any more", self.table.display_name());
             Error::new(ErrorKind::NotFound, message)
         })?;
-        let gate = Gate::new(engine, row_ids, table, table.tree, binding.snapshot.clone(), seq)?;
+        let gate = Gate::new(&self.shared, binding, table)?;
         let mut insertion = gate.insert(self.mode.on_conflict());
         for batch in batches {
             insertion.push(batch)?;
@@ -148,7 +165,7 @@ impl Appender {
     /// Looks at the table again.
     fn reopen(&mut self) -> Result<()> {
         let name = format!("\"{}\".\"{}\"", self.table.namespace, self.table.name);
-        let (table, defaults) = open(&self.shared, &self.state, &name)?;
+        let (table, defaults) = open(&self.shared, &self.state, None, &name)?;
         if table.columns != self.table.columns {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -211,9 +228,14 @@ impl fmt::Debug for Appender {
     }
 }
 
-fn open(shared: &Shared, state: &SessionState, table: &str) -> Result<(Arc<TableDef>, Defaults)> {
+fn open(
+    shared: &Shared,
+    state: &SessionState,
+    transaction: Option<&Arc<Transaction>>,
+    table: &str,
+) -> Result<(Arc<TableDef>, Defaults)> {
     role::permit(state, Deed::ChangeRows)?;
-    let binding = bind(shared, false);
+    let binding = bind(shared, transaction, false)?;
     let table = Arc::clone(binding.table(&reference(table))?);
     let bound = Bound::default();
     let planner = Planner { state, binding: &binding, bound: &bound };

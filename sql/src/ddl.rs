@@ -11,8 +11,8 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::sql::sqlparser::ast::{
     ObjectName, ObjectType, SchemaName, Statement, Truncate, TruncateIdentityOption,
 };
-use silt_catalog::{MAIN_NAMESPACE, TableDef};
-use silt_storage::{Snapshot, TreeId};
+use silt_catalog::{CatalogChange, CatalogSnapshot, MAIN_NAMESPACE, TableDef};
+use silt_storage::{SeqNo, TreeId, WriteBatch};
 
 pub(crate) use create::{plan_create, read_create, table_of};
 
@@ -139,79 +139,111 @@ fn tables(binding: &Binding, names: &[ObjectName]) -> Result<Vec<(String, String
 
 impl Ddl {
     /// Makes the change.
-    pub(crate) fn apply(
-        self,
-        shared: &Arc<Shared>,
-        snapshot: Snapshot,
-        catalog_seq: u64,
-    ) -> Result<StatementResult> {
-        let (tag, rows) = match self {
+    pub(crate) fn apply(self, shared: &Arc<Shared>, binding: &Binding) -> Result<StatementResult> {
+        let tag = self.tag();
+        binding.check_writable(tag)?;
+        let rows = match self {
             Self::CreateTable { table, if_not_exists } => {
-                create_table(shared, table, if_not_exists)?;
-                ("CREATE TABLE", 0)
+                create_table(shared, binding, table, if_not_exists)?;
+                0
             }
             Self::CreateTableAs { table, if_not_exists, source } => {
-                let catalog = shared.catalog().current();
-                let rows = if catalog.find(&table.namespace, &table.name).is_some() {
+                let catalog = names(shared, binding);
+                if catalog.find(&table.namespace, &table.name).is_some() {
                     if !if_not_exists {
                         return Err(exists(&table));
                     }
                     0
                 } else {
                     let batches = shared.read(source)?;
-                    let fill = Fill {
-                        shared,
-                        snapshot,
-                        catalog_seq,
-                        on_conflict: OnConflict::Error,
-                        replaces: false,
-                    };
+                    let on_conflict = OnConflict::Error;
+                    let fill = Fill { shared, binding, on_conflict, replaces: false };
                     fill.create(table, batches.map(|batch| Ok(batch?.columns().to_vec())))?.rows
-                };
-                ("CREATE TABLE", rows)
+                }
             }
             Self::CreateSchema { name, if_not_exists } => {
-                shared.catalog().change(
-                    |change| {
-                        if if_not_exists && change.snapshot().has_namespace(&name) {
-                            return Ok(());
-                        }
-                        Ok(change.create_namespace(&name)?)
-                    },
-                    |batch| Ok::<_, Error>(shared.engine().commit(batch)?),
-                )?;
-                ("CREATE SCHEMA", 0)
+                change(shared, binding, |change| {
+                    if if_not_exists && change.snapshot().has_namespace(&name) {
+                        return Ok(());
+                    }
+                    Ok(change.create_namespace(&name)?)
+                })?;
+                0
             }
             Self::DropTables { tables, if_exists } => {
-                let trees = shared.catalog().change(
-                    |change| {
-                        let mut trees = Vec::new();
-                        for (namespace, name) in &tables {
-                            if if_exists && change.snapshot().find(namespace, name).is_none() {
-                                continue;
-                            }
-                            let dropped = change.drop_table(namespace, name);
-                            trees.push(
-                                dropped.map_err(|error| Error::from(error).about(name))?.tree,
-                            );
+                let trees = change(shared, binding, |change| {
+                    let mut trees = Vec::new();
+                    for (namespace, name) in &tables {
+                        if if_exists && change.snapshot().find(namespace, name).is_none() {
+                            continue;
                         }
-                        Ok(trees)
-                    },
-                    |batch| Ok::<_, Error>(shared.engine().commit(batch)?),
-                )?;
-                trees.into_iter().for_each(|tree| shared.row_ids().forget(tree));
-                ("DROP TABLE", 0)
+                        let dropped = change.drop_table(namespace, name);
+                        trees.push(dropped.map_err(|error| Error::from(error).about(name))?.tree);
+                    }
+                    Ok(trees)
+                })?;
+                forget(shared, binding, &trees);
+                0
             }
             Self::DropSchemas { names, if_exists, cascade } => {
-                drop_schemas(shared, &names, if_exists, cascade)?;
-                ("DROP SCHEMA", 0)
+                drop_schemas(shared, binding, &names, if_exists, cascade)?;
+                0
             }
             Self::Truncate { tables, if_exists } => {
-                truncate(shared, &tables, if_exists)?;
-                ("TRUNCATE", 0)
+                truncate(shared, binding, &tables, if_exists)?;
+                0
             }
         };
         Ok(StatementResult::Count { tag, rows })
+    }
+
+    fn tag(&self) -> &'static str {
+        match self {
+            Self::CreateTable { .. } | Self::CreateTableAs { .. } => "CREATE TABLE",
+            Self::CreateSchema { .. } => "CREATE SCHEMA",
+            Self::DropTables { .. } => "DROP TABLE",
+            Self::DropSchemas { .. } => "DROP SCHEMA",
+            Self::Truncate { .. } => "TRUNCATE",
+        }
+    }
+}
+
+/// The catalog that a change would meet.
+fn names(shared: &Shared, binding: &Binding) -> Arc<CatalogSnapshot> {
+    match &binding.transaction {
+        None => shared.catalog().current(),
+        Some(_) => Arc::clone(&binding.names),
+    }
+}
+
+/// Changes the catalog: now, or within the statement's transaction.
+pub(crate) fn change<T>(
+    shared: &Shared,
+    binding: &Binding,
+    plan: impl FnOnce(&mut CatalogChange<'_>) -> Result<T>,
+) -> Result<T> {
+    change_with(shared, binding, plan, |batch| Ok(binding.commit(batch)?))
+}
+
+/// As [`change`]; `write` makes one commit of the rows that describe it and others.
+fn change_with<T>(
+    shared: &Shared,
+    binding: &Binding,
+    plan: impl FnOnce(&mut CatalogChange<'_>) -> Result<T>,
+    write: impl FnOnce(WriteBatch) -> Result<Option<SeqNo>>,
+) -> Result<T> {
+    match &binding.transaction {
+        None => shared.catalog().change(plan, |batch| {
+            write(batch)?.ok_or_else(|| Error::internal("a commit has no number"))
+        }),
+        Some(transaction) => transaction.change_catalog(plan, |batch| write(batch).map(drop)),
+    }
+}
+
+/// Forgets the row numbers of tables that are gone; a transaction's are when it commits.
+fn forget(shared: &Shared, binding: &Binding, trees: &[TreeId]) {
+    if binding.transaction.is_none() {
+        trees.iter().for_each(|tree| shared.row_ids().forget(*tree));
     }
 }
 
@@ -226,16 +258,28 @@ pub(crate) fn exists(table: &TableDef) -> Error {
 /// Makes an empty tree, and retires it again if what is done with it fails.
 fn with_tree<T>(
     shared: &Shared,
+    binding: &Binding,
     table: &mut TableDef,
     work: impl FnOnce(&mut TableDef) -> Result<T>,
 ) -> Result<T> {
     table.validate()?;
-    table.tree = shared.engine().create_tree(table.tree_schema())?;
+    table.tree = create_tree(binding, table)?;
     let done = work(table);
     if done.is_err() {
         discard(shared, table.tree);
     }
     done
+}
+
+/// A new tree for a table's rows; it goes if the statement's transaction does.
+fn create_tree(binding: &Binding, table: &TableDef) -> Result<TreeId> {
+    let mut schema = table.tree_schema();
+    schema.version = 1;
+    let tree = binding.engine.create_tree(schema)?;
+    if let Some(transaction) = &binding.transaction {
+        transaction.adopt(tree);
+    }
+    Ok(tree)
 }
 
 /// A tree that no table names. What cannot be retired now is swept when the database is opened.
@@ -246,17 +290,15 @@ fn discard(shared: &Shared, tree: TreeId) {
 
 pub(crate) fn create_table(
     shared: &Shared,
+    binding: &Binding,
     mut table: TableDef,
     if_not_exists: bool,
 ) -> Result<()> {
-    if shared.catalog().current().find(&table.namespace, &table.name).is_some() {
+    if names(shared, binding).find(&table.namespace, &table.name).is_some() {
         return if if_not_exists { Ok(()) } else { Err(exists(&table)) };
     }
-    let made = with_tree(shared, &mut table, |table| {
-        shared.catalog().change(
-            |change| Ok(change.create_table(table.clone())?),
-            |batch| Ok::<_, Error>(shared.engine().commit(batch)?),
-        )?;
+    let made = with_tree(shared, binding, &mut table, |table| {
+        change(shared, binding, |change| Ok(change.create_table(table.clone())?))?;
         Ok(())
     });
     match made {
@@ -269,8 +311,7 @@ pub(crate) fn create_table(
 /// A new table and its rows in one commit.
 pub(crate) struct Fill<'a> {
     pub(crate) shared: &'a Shared,
-    pub(crate) snapshot: Snapshot,
-    pub(crate) catalog_seq: u64,
+    pub(crate) binding: &'a Binding,
     pub(crate) on_conflict: OnConflict,
     /// Whether a table of that name goes when the new one comes.
     pub(crate) replaces: bool,
@@ -283,16 +324,17 @@ impl Fill<'_> {
         mut table: TableDef,
         batches: impl Iterator<Item = Result<Vec<datafusion::arrow::array::ArrayRef>>>,
     ) -> Result<crate::dml::mutation::Changed> {
-        let Self { shared, snapshot, catalog_seq, on_conflict, replaces } = self;
-        let (engine, row_ids) = (shared.engine(), shared.row_ids());
-        with_tree(shared, &mut table, |table| {
-            let gate = Gate::new(engine, row_ids, table, table.tree, snapshot, catalog_seq)?;
+        let Self { shared, binding, on_conflict, replaces } = self;
+        with_tree(shared, binding, &mut table, |table| {
+            let gate = Gate::new(shared, binding, table)?;
             let mut insertion = gate.insert_into_new(on_conflict);
             for columns in batches {
                 insertion.push(&columns?)?;
             }
             let mut changed = Default::default();
-            let old = shared.catalog().change(
+            let old = change_with(
+                shared,
+                binding,
                 |change| {
                     let (namespace, name) = (&table.namespace, &table.name);
                     let old = match replaces && change.snapshot().find(namespace, name).is_some() {
@@ -300,7 +342,7 @@ impl Fill<'_> {
                         false => None,
                     };
                     change.create_table(table.clone())?;
-                    Ok::<_, Error>(old)
+                    Ok(old)
                 },
                 |batch| {
                     let (rows, seq) = insertion.finish_with(batch)?;
@@ -308,62 +350,65 @@ impl Fill<'_> {
                     Ok(seq)
                 },
             )?;
-            old.into_iter().for_each(|tree| row_ids.forget(tree));
+            forget(shared, binding, old.as_slice());
             Ok(changed)
         })
     }
 }
 
-fn drop_schemas(shared: &Shared, names: &[String], if_exists: bool, cascade: bool) -> Result<()> {
+fn drop_schemas(
+    shared: &Shared,
+    binding: &Binding,
+    names: &[String],
+    if_exists: bool,
+    cascade: bool,
+) -> Result<()> {
     if let Some(name) = names.iter().find(|name| *name == MAIN_NAMESPACE) {
         return Err(Error::invalid(format!("schema \"{name}\" cannot be dropped")));
     }
-    let trees = shared.catalog().change(
-        |change| {
-            let mut trees = Vec::new();
-            for name in names {
-                if if_exists && !change.snapshot().has_namespace(name) {
-                    continue;
-                }
-                let tables: Vec<_> =
-                    change.snapshot().tables_in(name).map(|table| table.name.clone()).collect();
-                for table in tables.iter().filter(|_| cascade) {
-                    trees.push(change.drop_table(name, table)?.tree);
-                }
-                change.drop_namespace(name).map_err(|error| Error::from(error).about(name))?;
+    let trees = change(shared, binding, |change| {
+        let mut trees = Vec::new();
+        for name in names {
+            if if_exists && !change.snapshot().has_namespace(name) {
+                continue;
             }
-            Ok(trees)
-        },
-        |batch| Ok::<_, Error>(shared.engine().commit(batch)?),
-    )?;
-    trees.into_iter().for_each(|tree| shared.row_ids().forget(tree));
+            let tables: Vec<_> =
+                change.snapshot().tables_in(name).map(|table| table.name.clone()).collect();
+            for table in tables.iter().filter(|_| cascade) {
+                trees.push(change.drop_table(name, table)?.tree);
+            }
+            change.drop_namespace(name).map_err(|error| Error::from(error).about(name))?;
+        }
+        Ok(trees)
+    })?;
+    forget(shared, binding, &trees);
     Ok(())
 }
 
 /// All tables in one commit, each with a new tree.
-fn truncate(shared: &Shared, tables: &[(String, String)], if_exists: bool) -> Result<()> {
+fn truncate(
+    shared: &Shared,
+    binding: &Binding,
+    tables: &[(String, String)],
+    if_exists: bool,
+) -> Result<()> {
     let (mut old, mut fresh) = (Vec::new(), Vec::new());
-    let done = shared.catalog().change(
-        |change| {
-            for (namespace, name) in tables {
-                if if_exists && change.snapshot().find(namespace, name).is_none() {
-                    continue;
-                }
-                let table = change.snapshot().table(namespace, name);
-                let table = table.map_err(|error| Error::from(error).about(name))?;
-                old.push(table.tree);
-                let mut schema = table.tree_schema();
-                schema.version = 1;
-                let tree = shared.engine().create_tree(schema)?;
-                fresh.push(tree);
-                change.replace_tree(namespace, name, tree)?;
+    let done = change(shared, binding, |change| {
+        for (namespace, name) in tables {
+            if if_exists && change.snapshot().find(namespace, name).is_none() {
+                continue;
             }
-            Ok(())
-        },
-        |batch| Ok::<_, Error>(shared.engine().commit(batch)?),
-    );
+            let table = change.snapshot().table(namespace, name);
+            let table = table.map_err(|error| Error::from(error).about(name))?;
+            old.push(table.tree);
+            let tree = create_tree(binding, table)?;
+            fresh.push(tree);
+            change.replace_tree(namespace, name, tree)?;
+        }
+        Ok(())
+    });
     match &done {
-        Ok(()) => old.into_iter().for_each(|tree| shared.row_ids().forget(tree)),
+        Ok(()) => forget(shared, binding, &old),
         Err(_) => fresh.into_iter().for_each(|tree| discard(shared, tree)),
     }
     done

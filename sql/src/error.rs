@@ -31,6 +31,8 @@ struct Inner {
     hint: Option<String>,
     /// The name it is about, to find its place in the text.
     subject: Option<String>,
+    /// Where the kind alone does not say it.
+    sqlstate: Option<&'static str>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -41,8 +43,15 @@ impl Error {
     /// An error of `kind`; the message is lower case and has no full stop.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        let inner =
-            Inner { kind, message, position: None, hint: None, subject: None, source: None };
+        let inner = Inner {
+            kind,
+            message,
+            position: None,
+            hint: None,
+            subject: None,
+            sqlstate: None,
+            source: None,
+        };
         Self { inner: Box::new(inner) }
     }
 
@@ -87,6 +96,12 @@ impl Error {
         self
     }
 
+    /// The same error under a state of its own.
+    pub(crate) fn with_sqlstate(mut self, sqlstate: &'static str) -> Self {
+        self.inner.sqlstate = Some(sqlstate);
+        self
+    }
+
     /// The same error, about a name that stands in the statement's text.
     pub(crate) fn about(mut self, name: &str) -> Self {
         self.inner.subject = Some(name.to_owned());
@@ -120,6 +135,9 @@ impl Error {
 
     /// The five characters by which SQL clients know this kind of error.
     pub fn sqlstate(&self) -> &'static str {
+        if let Some(sqlstate) = self.inner.sqlstate {
+            return sqlstate;
+        }
         match self.inner.kind {
             ErrorKind::Invalid => "42000",
             ErrorKind::NotFound => "42P01",

@@ -1,5 +1,7 @@
 //! Batches from files into a table, through the same gate as every other row.
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::TableReference;
@@ -8,9 +10,10 @@ use datafusion::execution::SessionState;
 use crate::ddl::{Fill, exists, table_of};
 use crate::dml::Defaults;
 use crate::dml::mutation::{Changed, Gate};
-use crate::planner::{Bound, Planner};
+use crate::planner::{Binding, Bound, Planner};
 use crate::role::{self, Deed};
 use crate::session::bind;
+use crate::transaction::Current;
 use crate::{Error, ErrorKind, Result, Shared};
 
 /// Where rows go.
@@ -59,19 +62,33 @@ pub(crate) fn reference(table: &str) -> TableReference {
 
 /// See [`Session::ingest`](crate::Session::ingest).
 pub(crate) fn ingest(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     state: &SessionState,
+    current: &Current,
     schema: &SchemaRef,
     batches: &mut dyn Iterator<Item = Result<RecordBatch>>,
     target: &IngestTarget,
 ) -> Result<IngestCounts> {
     let deed = if target.create_if_missing { Deed::ChangeTables } else { Deed::ChangeRows };
     role::permit(state, deed)?;
-    let binding = bind(shared, true);
+    let transaction = current.get();
+    let _turn = transaction.as_ref().map(|own| own.turn());
+    let binding = bind(shared, transaction.as_ref(), true)?;
+    load(shared, state, &binding, schema, batches, target)
+}
+
+fn load(
+    shared: &Shared,
+    state: &SessionState,
+    binding: &Binding,
+    schema: &SchemaRef,
+    batches: &mut dyn Iterator<Item = Result<RecordBatch>>,
+    target: &IngestTarget,
+) -> Result<IngestCounts> {
+    binding.check_writable("a load")?;
     let bound = Bound::default();
-    let planner = Planner { state, binding: &binding, bound: &bound };
+    let planner = Planner { state, binding, bound: &bound };
     let reference = reference(&target.table);
-    let (snapshot, catalog_seq) = (binding.snapshot.clone(), binding.names.seq());
     let on_conflict = target.on_conflict.on_conflict();
     let mut read = 0;
     let counted = batches.inspect(|batch| {
@@ -80,16 +97,7 @@ pub(crate) fn ingest(
     });
     let make = |replaces: bool| {
         let table = table_of(&planner, &reference, schema, &target.key)?;
-        Ok::<_, Error>((
-            table,
-            Fill {
-                shared,
-                snapshot: snapshot.clone(),
-                catalog_seq,
-                on_conflict: on_conflict.clone(),
-                replaces,
-            },
-        ))
+        Ok::<_, Error>((table, Fill { shared, binding, on_conflict: on_conflict.clone(), replaces }))
     };
     let changed: Changed = match binding.table(&reference) {
         Ok(table) if target.if_exists == IfExists::Fail => return Err(exists(table)),
@@ -99,9 +107,7 @@ pub(crate) fn ingest(
         }
         Ok(table) => {
             let defaults = Defaults::new(&planner, table)?;
-            let (engine, row_ids) = (shared.engine(), shared.row_ids());
-            let gate =
-                Gate::new(engine, row_ids, table, table.tree, snapshot.clone(), catalog_seq)?;
+            let gate = Gate::new(shared, binding, table)?;
             let mut insertion = gate.insert(on_conflict.clone());
             for batch in counted {
                 insertion.push(&defaults.arrange(table, &batch?)?)?;

@@ -2,6 +2,7 @@
 //! DataFusion; those above it pass it on.
 
 mod appender;
+mod control;
 mod ddl;
 mod dml;
 mod error;
@@ -23,6 +24,7 @@ mod rowid;
 mod session;
 mod shared;
 mod statement;
+mod transaction;
 mod users;
 mod utility;
 mod uuid;

@@ -119,6 +119,11 @@ impl Source {
         &self.slots
     }
 
+    /// Its tokens.
+    pub(crate) fn tokens(&self) -> &[TokenWithSpan] {
+        &self.tokens
+    }
+
     /// How many tokens it has.
     pub(crate) fn len(&self) -> usize {
         self.tokens.len()

@@ -18,6 +18,7 @@ use datafusion::catalog::{
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, TableReference, plan_datafusion_err};
 use datafusion::config::ConfigOptions;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::planner::{
@@ -33,9 +34,10 @@ use datafusion::sql::sqlparser::ast;
 use silt_catalog::{
     CATALOG_NAME, CatalogSnapshot, MAIN_NAMESPACE, ROWID_NAME, SqlType, TableDef, did_you_mean,
 };
-use silt_storage::{Engine, Snapshot};
+use silt_storage::{Engine, SeqNo, Snapshot, WriteBatch};
 
 use crate::provider::SiltTable;
+use crate::transaction::Transaction;
 use crate::{Error, ErrorKind, Result};
 
 /// Names and rows of one moment.
@@ -44,12 +46,37 @@ pub(crate) struct Binding {
     pub(crate) names: Arc<CatalogSnapshot>,
     pub(crate) snapshot: Snapshot,
     pub(crate) engine: Engine,
+    /// The transaction that the statement belongs to; none if it commits by itself.
+    pub(crate) transaction: Option<Arc<Transaction>>,
 }
 
 /// As a catalog it means: the table with its hidden row number shown, for UPDATE and DELETE.
 pub(crate) const WITH_ROWID: &str = "$rowid";
 
 impl Binding {
+    /// Refuses a statement that writes in a transaction that only reads.
+    ///
+    /// # Errors
+    /// `Invalid`, with the statement's name.
+    pub(crate) fn check_writable(&self, statement: &str) -> Result<()> {
+        self.transaction.as_ref().map_or(Ok(()), |own| own.check_writable(statement))
+    }
+
+    /// Commits a statement's changes, or writes them into its transaction. Gives the commit's
+    /// number, where there is one.
+    pub(crate) fn commit(&self, batch: WriteBatch) -> silt_storage::Result<Option<SeqNo>> {
+        match &self.transaction {
+            None => self.engine.commit(batch).map(Some),
+            Some(transaction) => transaction.apply(batch).map(|()| None),
+        }
+    }
+
+    /// Whether a statement that failed so may be run again: not if it belongs to a transaction,
+    /// which would read the same again.
+    pub(crate) fn may_retry(&self, error: &Error) -> bool {
+        self.transaction.is_none() && error.kind() == ErrorKind::Conflict
+    }
+
     /// The namespace and name that a reference means.
     ///
     /// # Errors
@@ -124,8 +151,8 @@ impl Binding {
     pub(crate) fn rebind(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
         let rebound = plan.transform_up_with_subqueries(|node| {
             let LogicalPlan::TableScan(mut scan) = node else { return Ok(Transformed::no(node)) };
-            let provider = source_as_provider(&scan.source)?;
-            if provider.downcast_ref::<SiltTable>().is_none() {
+            let is_ours = source_as_provider(&scan.source)?.downcast_ref::<SiltTable>().is_some();
+            if !is_ours && scan.table_name.schema() != Some(INFORMATION_SCHEMA) {
                 return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
             }
             scan.source = self.source(&scan.table_name)?;
@@ -133,6 +160,25 @@ impl Binding {
         })?;
         Ok(rebound.data)
     }
+}
+
+/// The plan with its tables at no moment, to be kept until a run gives them one
+/// ([`Binding::rebind`]).
+pub(crate) fn detach(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let detached = plan.transform_up_with_subqueries(|node| {
+        let LogicalPlan::TableScan(mut scan) = node else { return Ok(Transformed::no(node)) };
+        let provider = source_as_provider(&scan.source)?;
+        scan.source = match provider.downcast_ref::<SiltTable>() {
+            Some(table) => provider_as_source(Arc::new(table.detached())),
+            // Its tables hold a binding.
+            None if scan.table_name.schema() == Some(INFORMATION_SCHEMA) => {
+                provider_as_source(Arc::new(EmptyTable::new(provider.schema())))
+            }
+            None => return Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+        };
+        Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+    })?;
+    Ok(detached.data)
 }
 
 impl fmt::Debug for Binding {

@@ -12,16 +12,17 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::Statement;
 use parking_lot::Mutex;
 
+use crate::control::Control;
 use crate::dml::distinct_output;
 use crate::params::Slot;
 use crate::parse::Source;
-use crate::planner::{Binding, Bound};
+use crate::planner::{Binding, Bound, detach};
 use crate::point::Optimised;
 use crate::point::is_steady;
 use crate::point::{Arg, Call, KeptText, Units, ValueRows, Values, lift};
 use crate::session::{bind, execute};
-use crate::shared::guarded;
 use crate::statement::{Planned, Setting};
+use crate::transaction::Current;
 use crate::{Error, Params, Result, Shared, StatementResult, guard, refuse};
 
 pub use describe::{Description, ParameterDescription};
@@ -33,7 +34,10 @@ pub use describe::{Description, ParameterDescription};
 pub struct Prepared {
     shared: Arc<Shared>,
     state: Arc<SessionState>,
+    current: Arc<Current>,
     source: Source,
+    /// What it says about the transaction, if that is all it says.
+    control: Option<Control>,
     kept: Mutex<Option<Kept>>,
     units: Units,
     insert: Option<InsertForm>,
@@ -49,7 +53,7 @@ struct InsertForm {
 
 /// A plan with open parameters, bound to a moment that is over.
 struct Kept {
-    catalog_seq: u64,
+    catalog_version: u64,
     types: Vec<DataType>,
     plan: LogicalPlan,
     optimised: Option<Optimised>,
@@ -61,12 +65,16 @@ impl Prepared {
     pub(crate) fn new(
         shared: Arc<Shared>,
         state: Arc<SessionState>,
+        current: Arc<Current>,
         source: Source,
         sql: &str,
     ) -> Result<Self> {
         let (kept, units) = (Mutex::new(None), Units::default());
-        let insert = InsertForm::new(sql);
-        let prepared = Self { shared, state, source, kept, units, insert };
+        let (insert, control) = (InsertForm::new(sql), Control::read(&source)?);
+        let prepared = Self { shared, state, current, source, control, kept, units, insert };
+        if control.is_some() {
+            return Ok(prepared);
+        }
         if prepared.source.slots().is_empty() && !prepared.source.writes() {
             // Names and types show now; with parameters they may depend on the values.
             *prepared.kept.lock() = prepared.plan(&Bound::default())?;
@@ -97,13 +105,16 @@ impl Prepared {
     /// `Invalid` if a parameter has no value or does not fit; else what the statement says.
     pub fn execute(&self, params: &Params) -> Result<StatementResult> {
         params.check_used(self.source.slots().iter())?;
+        if let Some(control) = self.control {
+            return self.current.control(&self.shared, control);
+        }
         if let Some(result) = self.by_keys(params)? {
             return Ok(result);
         }
         if self.source.writes() {
-            return execute(&self.shared, &self.now(), &self.source, params);
+            return execute(&self.shared, &self.now(), &self.current, &self.source, params);
         }
-        guarded(|| self.query(params)).map_err(|error| {
+        self.current.guarded(|| self.query(params)).map_err(|error| {
             let place = error.subject().and_then(|name| self.source.find(name));
             error.at(place)
         })
@@ -122,7 +133,9 @@ impl Prepared {
         // A value that is missing is named by the planned way.
         let Some(args) = args.collect::<Option<Vec<_>>>() else { return Ok(None) };
         let call = Call { args: &args, values: None };
-        guarded(|| self.units.run(&self.shared, &self.state, &self.source, call))
+        self.current.guarded(|| {
+            self.units.run(&self.shared, &self.state, &self.current, &self.source, call)
+        })
     }
 
     fn insert_values(
@@ -132,7 +145,9 @@ impl Prepared {
     ) -> Result<Option<StatementResult>> {
         let InsertForm { kept, .. } = insert;
         let call = Call { args: &[], values: Some(values) };
-        guarded(|| kept.units.run(&self.shared, &self.state, &kept.source, call))
+        self.current.guarded(|| {
+            kept.units.run(&self.shared, &self.state, &self.current, &kept.source, call)
+        })
     }
 
     /// Runs an INSERT of one row of VALUES once for each set of parameters, as one statement: all
@@ -178,12 +193,12 @@ impl Prepared {
     fn query(&self, params: &Params) -> Result<StatementResult> {
         let bound = Bound(params.bind(self.source.slots())?);
         let types: Vec<DataType> = bound.0.iter().map(|value| value.data_type()).collect();
-        let binding = bind(&self.shared, false);
+        let binding = self.bind()?;
         let kept = {
             let mut kept = self.kept.lock();
-            let fits = kept
-                .as_ref()
-                .is_some_and(|kept| kept.catalog_seq == binding.names.seq() && kept.types == types);
+            let fits = kept.as_ref().is_some_and(|kept| {
+                kept.catalog_version == binding.names.version() && kept.types == types
+            });
             if !fits {
                 *kept = self.plan(&bound)?;
             }
@@ -193,7 +208,7 @@ impl Prepared {
             })
         };
         let Some((plan, optimised, state)) = kept else {
-            return execute(&self.shared, &self.now(), &self.source, params);
+            return execute(&self.shared, &self.now(), &self.current, &self.source, params);
         };
         let values = optimised.as_ref().and_then(|optimised| optimised.values(&bound.0));
         let setting = Setting { state, binding: binding.clone(), bound };
@@ -214,9 +229,9 @@ impl Prepared {
 
     /// The plan with open parameters; none for what is no plain query.
     fn plan(&self, bound: &Bound) -> Result<Option<Kept>> {
-        let binding = bind(&self.shared, false);
+        let binding = self.bind()?;
         let types = bound.0.iter().map(|value| value.data_type()).collect();
-        let catalog_seq = binding.names.seq();
+        let catalog_version = binding.names.version();
         let setting = Setting { state: self.now(), binding, bound: bound.clone() };
         let source = self.source.clone();
         let caches_plans = self.shared.options().point_statements;
@@ -233,13 +248,14 @@ impl Prepared {
                         true => Optimised::new(&setting, &plan).unwrap_or_default(),
                         false => None,
                     };
-                    Ok(Some((plan, optimised, is_timeless)))
+                    let optimised = optimised.map(Optimised::detached).transpose()?;
+                    Ok(Some((detach(plan)?, optimised, is_timeless)))
                 }
                 _ => Ok(None),
             }
         })?;
         Ok(plan.map(|(plan, optimised, is_timeless)| Kept {
-            catalog_seq,
+            catalog_version,
             types,
             plan,
             optimised,
@@ -248,7 +264,7 @@ impl Prepared {
     }
 
     fn bind(&self) -> Result<Binding> {
-        Ok(bind(&self.shared, false))
+        bind(&self.shared, self.current.get().as_ref(), false)
     }
 
     /// The session's state with the time of this run.

@@ -15,20 +15,17 @@ use crate::{Error, Result};
 
 /// First words of statements that are not built.
 const STATEMENTS: &[&str] = &[
-    "ABORT",
     "ALTER",
     "ANALYZE",
     "ASSERT",
     "ATTACH",
     "BACKUP",
-    "BEGIN",
     "CACHE",
     "CALL",
     "CHECKPOINT",
     "CLOSE",
     "CLUSTER",
     "COMMENT",
-    "COMMIT",
     "COPY",
     "DEALLOCATE",
     "DECLARE",
@@ -36,7 +33,6 @@ const STATEMENTS: &[&str] = &[
     "DETACH",
     "DISCARD",
     "DO",
-    "END",
     "EXECUTE",
     "EXPORT",
     "FETCH",
@@ -63,7 +59,6 @@ const STATEMENTS: &[&str] = &[
     "RESET",
     "RESTORE",
     "REVOKE",
-    "ROLLBACK",
     "SAVEPOINT",
     "SET",
     "SUMMARIZE",
@@ -89,7 +84,6 @@ pub(crate) fn by_tokens(tokens: &[TokenWithSpan]) -> Result<()> {
     let at = tokens.first().and_then(|token| position(token.span.start));
     let refused = |what: &str| Err(Error::unsupported(what).at(at));
     match word(0) {
-        "START" if word(1) == "TRANSACTION" => return refused("START TRANSACTION"),
         "EXPLAIN" | "DESCRIBE" | "DESC" if word(1) == "CREATE" => {
             return refused("EXPLAIN of a statement other than a query or a change of rows");
         }

@@ -10,11 +10,12 @@ use datafusion::optimizer::Analyzer;
 use datafusion::prelude::SessionConfig;
 use silt_catalog::{CATALOG_NAME, MAIN_NAMESPACE};
 
+use crate::control::Control;
 use crate::parse::{self, Source};
 use crate::planner::{Binding, Bound};
 use crate::point::{Call, StatementCache, Values, lift};
-use crate::shared::guarded;
 use crate::statement::{self, Setting};
+use crate::transaction::{Current, Transaction};
 use crate::uuid::UuidRewrite;
 use crate::{
     AppendMode, Appender, Error, ErrorKind, IngestCounts, IngestTarget, Params, Prepared, Result,
@@ -31,6 +32,7 @@ pub struct Session {
     shared: Arc<Shared>,
     state: Arc<SessionState>,
     role: Role,
+    current: Arc<Current>,
     texts: StatementCache,
 }
 
@@ -45,7 +47,17 @@ impl Session {
     /// gives keep to it.
     pub fn with_role(shared: Arc<Shared>, role: Role) -> Self {
         let state = Arc::new(state(&shared, role));
-        Self { shared, state, role, texts: StatementCache::default() }
+        let (current, texts) = (Arc::default(), StatementCache::default());
+        Self { shared, state, role, current, texts }
+    }
+
+    /// Another connection to the same database with the same role, in no transaction. Cheaper than
+    /// a [`new`](Self::new) one.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        let (shared, state) = (Arc::clone(&self.shared), Arc::clone(&self.state));
+        let (current, texts) = (Arc::default(), StatementCache::default());
+        Self { shared, state, role: self.role, current, texts }
     }
 
     /// What it may do.
@@ -61,8 +73,8 @@ impl Session {
     /// Runs the statements of a text one after another, and stops at the first that fails; those
     /// before it stay done. Rows of a query are computed while they are read.
     ///
-    /// Each statement commits by itself. One that loses against another commit runs again, up to
-    /// ten times.
+    /// Outside of a transaction each statement commits by itself, and one that loses against
+    /// another commit runs again, up to ten times.
     ///
     /// # Errors
     /// What the first failing statement says, with its place in the text where that is known.
@@ -88,12 +100,47 @@ impl Session {
         self.execute(&source, params)
     }
 
-    /// Parses and checks a statement once, to run it often.
+    /// Opens a transaction, as BEGIN does: what the session and all that was made by it do from
+    /// now on sees one moment and their own writes, and is committed together or not at all. It is
+    /// rolled back when the session is dropped.
+    ///
+    /// # Errors
+    /// `Invalid` if one is open.
+    pub fn begin(&mut self, read_only: bool) -> Result<()> {
+        self.current.begin(&self.shared, read_only)
+    }
+
+    /// Commits the open transaction. It is over even if that fails.
+    ///
+    /// # Errors
+    /// `Invalid` if none is open; `Conflict`, with table and key, if another commit came first: run
+    /// the transaction again; the engine's errors.
+    pub fn commit(&mut self) -> Result<()> {
+        self.current.commit()
+    }
+
+    /// Undoes all that the open transaction did.
+    ///
+    /// # Errors
+    /// `Invalid` if none is open.
+    pub fn rollback(&mut self) -> Result<()> {
+        self.current.rollback()
+    }
+
+    /// Whether a transaction is open: begun, and neither committed nor rolled back. True also for
+    /// one that a conflict has ended, until ROLLBACK or COMMIT is said.
+    pub fn is_in_transaction(&self) -> bool {
+        self.current.is_open()
+    }
+
+    /// Parses and checks a statement once, to run it often. It belongs to the transaction that the
+    /// session is in when it runs.
     ///
     /// # Errors
     /// As running it would, as far as that shows before.
     pub fn prepare(&self, sql: &str) -> Result<Prepared> {
-        Prepared::new(Arc::clone(&self.shared), Arc::clone(&self.state), self.one(sql)?, sql)
+        let (shared, state) = (Arc::clone(&self.shared), Arc::clone(&self.state));
+        Prepared::new(shared, state, Arc::clone(&self.current), self.one(sql)?, sql)
     }
 
     /// Loads rows into a table through the one gate, in one commit.
@@ -107,15 +154,18 @@ impl Session {
         batches: &mut dyn Iterator<Item = Result<RecordBatch>>,
         target: &IngestTarget,
     ) -> Result<IngestCounts> {
-        guarded(|| crate::ingest::ingest(&self.shared, &self.state, &schema, batches, target))
+        let (shared, state, current) = (&self.shared, &self.state, &self.current);
+        current.guarded(|| crate::ingest::ingest(shared, state, current, &schema, batches, target))
     }
 
-    /// Opens a table for appending rows without SQL.
+    /// Opens a table for appending rows without SQL. An appender opened in a transaction writes
+    /// into it, and ends with it.
     ///
     /// # Errors
     /// `NotFound` if there is no such table.
     pub fn appender(&self, table: &str, mode: AppendMode) -> Result<Appender> {
-        Appender::new(Arc::clone(&self.shared), Arc::clone(&self.state), table, mode)
+        let (shared, state) = (Arc::clone(&self.shared), Arc::clone(&self.state));
+        Appender::new(shared, state, Arc::clone(&self.current), table, mode)
     }
 
     /// A table's rows by key, without SQL.
@@ -123,7 +173,8 @@ impl Session {
     /// # Errors
     /// `NotFound` if there is no such table, `Invalid` if it has no primary key.
     pub fn table(&self, name: &str) -> Result<Table> {
-        Table::new(Arc::clone(&self.shared), self.role, name)
+        let (shared, current) = (Arc::clone(&self.shared), Arc::clone(&self.current));
+        Table::new(shared, self.role, current, name)
     }
 
     fn split(&self, sql: &str) -> Result<Vec<Source>> {
@@ -179,13 +230,21 @@ impl Session {
         }
         let values = lifted.rows.as_ref().map(|rows| Values::Rows(rows, params));
         let call = Call { args: &args, values };
-        guarded(|| kept.units.run(&self.shared, &self.state, &kept.source, call))
+        let (shared, state, current) = (&self.shared, &self.state, &self.current);
+        current.guarded(|| kept.units.run(shared, state, current, &kept.source, call))
     }
 
     fn execute(&mut self, source: &Source, params: &Params) -> Result<StatementResult> {
         // The time that now() gives: one for the whole statement.
         Arc::make_mut(&mut self.state).mark_start_execution();
-        execute(&self.shared, &self.state, source, params)
+        execute(&self.shared, &self.state, &self.current, source, params)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // What was made by it may live on, and is outside of any transaction then.
+        self.current.leave();
     }
 }
 
@@ -195,20 +254,28 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// Runs a statement against the newest data, again if it loses against another commit.
+/// Runs a statement: in the open transaction, or against the newest data, again if it loses
+/// against another commit.
 pub(crate) fn execute(
     shared: &Arc<Shared>,
     state: &Arc<SessionState>,
+    current: &Current,
     source: &Source,
     params: &Params,
 ) -> Result<StatementResult> {
+    if let Some(control) = Control::read(source)? {
+        return current.control(shared, control);
+    }
     let bound = Bound(params.bind(source.slots())?);
+    let writes = source.writes();
+    let transaction = current.get();
+    let _turn = transaction.as_ref().filter(|_| writes).map(|own| own.turn());
     let mut attempt = 1;
     loop {
-        let binding = bind(shared, source.writes());
-        let result = guarded(|| attempt_once(shared, state, source, &bound, &binding));
+        let binding = bind(shared, transaction.as_ref(), writes)?;
+        let result = current.guarded(|| attempt_once(shared, state, source, &bound, &binding));
         match result {
-            Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS => attempt += 1,
+            Err(error) if binding.may_retry(&error) && attempt < ATTEMPTS => attempt += 1,
             Err(error) => {
                 let place = error.subject().and_then(|name| source.find(name));
                 return Err(error.at(place));
@@ -218,11 +285,23 @@ pub(crate) fn execute(
     }
 }
 
-/// Names and rows of now.
-pub(crate) fn bind(shared: &Shared, writes: bool) -> Binding {
+/// Names and rows of now, or of the transaction.
+///
+/// # Errors
+/// What the transaction failed with.
+pub(crate) fn bind(
+    shared: &Shared,
+    transaction: Option<&Arc<Transaction>>,
+    writes: bool,
+) -> Result<Binding> {
     let catalog = shared.catalog();
-    let (names, snapshot) = if writes { catalog.read_for_write() } else { catalog.read() };
-    Binding { names, snapshot, engine: shared.engine().clone() }
+    let (names, snapshot) = match transaction {
+        Some(transaction) => transaction.moment()?,
+        None if writes => catalog.read_for_write(),
+        None => catalog.read(),
+    };
+    let (engine, transaction) = (shared.engine().clone(), transaction.cloned());
+    Ok(Binding { names, snapshot, engine, transaction })
 }
 
 fn attempt_once(

@@ -299,9 +299,8 @@ fn name_of(statement: &Statement) -> String {
 }
 
 impl Planned {
-    /// Whether it changes something, so that a conflict may be tried again.
+    /// Does what is left: reads and writes.
     pub(crate) fn run(self, shared: &Arc<Shared>, binding: &Binding) -> Result<StatementResult> {
-        let (snapshot, catalog_seq) = (binding.snapshot.clone(), binding.names.seq());
         match self {
             Self::Query(stream) => {
                 let schema = stream.schema();
@@ -311,9 +310,9 @@ impl Planned {
                 let schema: SchemaRef = batch.schema();
                 Ok(StatementResult::Rows { schema, stream: RowStream::ready(vec![batch]) })
             }
-            Self::Write(write) => write.apply(shared, snapshot, catalog_seq),
-            Self::Ddl(ddl) => ddl.apply(shared, snapshot, catalog_seq),
-            Self::Users(change) => change.apply(shared),
+            Self::Write(write) => write.apply(shared, binding),
+            Self::Ddl(ddl) => ddl.apply(shared, binding),
+            Self::Users(change) => change.apply(shared, binding),
         }
     }
 }

@@ -28,7 +28,7 @@ use silt_catalog::Role;
 use crate::dml::fold;
 use crate::parse::position;
 use crate::planner::{Binding, Bound};
-use crate::{Error, Result, Shared, StatementResult, password};
+use crate::{Error, Result, Shared, StatementResult, ddl, password};
 
 const PASSWORD: &str = "PASSWORD";
 const ROLE: &str = "ROLE";
@@ -282,10 +282,9 @@ fn password_of(options: &KeyValueOptions, bound: &Bound) -> Result<Option<Passwo
 }
 
 impl UserChange {
-    /// Makes the change, in a commit of its own.
-    pub(crate) fn apply(self, shared: &Shared) -> Result<StatementResult> {
-        let commit = |batch| Ok::<_, Error>(shared.engine().commit(batch)?);
-        let catalog = shared.catalog();
+    /// Makes the change: in a commit of its own, or within the statement's transaction.
+    pub(crate) fn apply(self, shared: &Shared, binding: &Binding) -> Result<StatementResult> {
+        binding.check_writable("a change of users")?;
         let tag = match self {
             Self::Create { name, if_not_exists, role, password } => {
                 // Slow, so before the catalog is locked.
@@ -297,7 +296,7 @@ impl UserChange {
                     let made = change.create_user(&name, role, &verifier);
                     made.map_err(|error| Error::from(error).about(&name))
                 };
-                catalog.change(create, commit)?;
+                ddl::change(shared, binding, create)?;
                 "CREATE USER"
             }
             Self::Alter { name, if_exists, role, password } => {
@@ -310,7 +309,7 @@ impl UserChange {
                     let altered = change.alter_user(&name, role, verifier.as_deref());
                     altered.map_err(|error| Error::from(error).about(&name))
                 };
-                catalog.change(alter, commit)?;
+                ddl::change(shared, binding, alter)?;
                 "ALTER USER"
             }
             Self::Drop { names, if_exists } => {
@@ -324,7 +323,7 @@ impl UserChange {
                     }
                     Ok(())
                 };
-                catalog.change(drop, commit)?;
+                ddl::change(shared, binding, drop)?;
                 "DROP USER"
             }
         };

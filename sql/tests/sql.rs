@@ -5,6 +5,7 @@
 mod sql {
     pub mod harness;
 
+    mod anomalies;
     mod ddl;
     mod delete;
     mod durable;
@@ -16,6 +17,8 @@ mod sql {
     mod query;
     mod refused;
     mod scan;
+    mod transaction_reads;
+    mod transactions;
     mod types;
     mod update;
     mod users;

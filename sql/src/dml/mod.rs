@@ -20,7 +20,6 @@ use std::sync::Arc;
 
 use datafusion::execution::SendableRecordBatchStream;
 use silt_catalog::TableDef;
-use silt_storage::Snapshot;
 
 pub(crate) use delete::plan_delete;
 pub(crate) use insert::{
@@ -31,6 +30,7 @@ pub(crate) use names::{
 };
 pub(crate) use update::plan_update;
 
+use crate::planner::Binding;
 use crate::shared::Shared;
 use crate::{Result, StatementResult};
 use mutation::{Gate, OnConflict};
@@ -57,27 +57,26 @@ pub(crate) enum Action {
 }
 
 impl Write {
-    /// Reads the source to its end and commits the change.
-    pub(crate) fn apply(
-        self,
-        shared: &Arc<Shared>,
-        snapshot: Snapshot,
-        catalog_seq: u64,
-    ) -> Result<StatementResult> {
-        let tree = self.table.tree;
-        let (engine, row_ids) = (shared.engine(), shared.row_ids());
-        let gate = Gate::new(engine, row_ids, &self.table, tree, snapshot, catalog_seq)?;
+    /// Reads the source to its end and makes the change.
+    pub(crate) fn apply(self, shared: &Arc<Shared>, binding: &Binding) -> Result<StatementResult> {
+        let tag = match self.action {
+            Action::Insert(_) => "INSERT",
+            Action::Update { .. } => "UPDATE",
+            Action::Delete => "DELETE",
+        };
+        binding.check_writable(tag)?;
+        let gate = Gate::new(shared, binding, &self.table)?;
         let batches = shared.read_here(self.source)?;
-        let (tag, changed) = match self.action {
+        let changed = match self.action {
             Action::Insert(on_conflict) => {
                 let mut insertion = gate.insert(on_conflict);
                 for batch in batches {
                     insertion.push(batch?.columns())?;
                 }
-                ("INSERT", insertion.finish()?)
+                insertion.finish()?
             }
-            Action::Update { moves } => ("UPDATE", gate.update(batches, moves)?),
-            Action::Delete => ("DELETE", gate.delete(batches)?),
+            Action::Update { moves } => gate.update(batches, moves)?,
+            Action::Delete => gate.delete(batches)?,
         };
         Ok(StatementResult::Count { tag, rows: changed.rows })
     }

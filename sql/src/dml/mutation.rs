@@ -5,7 +5,8 @@
 //! NULL where there may be none, encodes keys and rows, checks for duplicates at the statement's
 //! snapshot, and makes one [`WriteBatch`], or a [`BulkLoad`] when there is much. The number of the
 //! snapshot goes along as the batch's base, so that a commit in between is found and the statement
-//! can run again.
+//! can run again. In a transaction the batch, or the load, joins what the transaction wrote before;
+//! its own base is looked at when it commits.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,14 +15,13 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use datafusion::arrow::record_batch::RecordBatch;
 use silt_catalog::{ROWID_NAME, TableDef};
 use silt_codec::{KeyBuffer, KeyCodec, RowBuffer, RowCodec, array_of};
-use silt_storage::{
-    BulkLoad, Engine, OnDuplicate, ReadCounters, SeqNo, Snapshot, Tree, TreeId, WriteBatch,
-};
+use silt_storage::{BulkLoad, OnDuplicate, ReadCounters, SeqNo, Snapshot, Tree, WriteBatch};
 
 use super::cast;
 use super::upsert::Upsert;
+use crate::planner::Binding;
 use crate::rowid::RowIds;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, Shared};
 
 /// What happens to a new row whose key is there already.
 #[derive(Clone, Debug)]
@@ -48,12 +48,10 @@ pub(crate) struct Changed {
 /// The way into one table at one moment.
 #[derive(Debug)]
 pub(crate) struct Gate<'a> {
-    engine: &'a Engine,
+    binding: &'a Binding,
     row_ids: &'a RowIds,
     table: &'a TableDef,
     tree: Tree,
-    snapshot: Snapshot,
-    catalog_seq: SeqNo,
     /// For each tree column its place among the table's.
     order: Vec<Option<usize>>,
     keys: Arc<KeyCodec>,
@@ -61,19 +59,25 @@ pub(crate) struct Gate<'a> {
 }
 
 impl<'a> Gate<'a> {
-    /// `tree` is the table's, also where the catalog does not name it yet.
+    /// `table` names its tree, also where the catalog does not name the table yet.
     pub(crate) fn new(
-        engine: &'a Engine,
-        row_ids: &'a RowIds,
+        shared: &'a Shared,
+        binding: &'a Binding,
         table: &'a TableDef,
-        tree: TreeId,
-        snapshot: Snapshot,
-        catalog_seq: SeqNo,
     ) -> Result<Self> {
-        let tree = engine.tree(tree)?;
+        let tree = binding.engine.tree(table.tree)?;
         let order = table.tree_order();
         let (keys, rows) = (tree.key_codec(), tree.row_codec());
-        Ok(Self { engine, row_ids, table, tree, snapshot, catalog_seq, order, keys, rows })
+        Ok(Self { binding, row_ids: shared.row_ids(), table, tree, order, keys, rows })
+    }
+
+    fn snapshot(&self) -> &Snapshot {
+        &self.binding.snapshot
+    }
+
+    /// The number of the catalog that the statement was planned under.
+    pub(crate) fn catalog_seq(&self) -> SeqNo {
+        self.binding.names.seq()
     }
 
     /// Checked columns in the tree's order, from columns in the table's. A hidden row number is
@@ -85,7 +89,7 @@ impl<'a> Gate<'a> {
             None => match row_ids {
                 Some(row_ids) => Ok(Arc::clone(row_ids)),
                 None => {
-                    let first = self.row_ids.take(&self.tree, &self.snapshot, rows)?;
+                    let first = self.row_ids.take(&self.tree, self.snapshot(), rows)?;
                     Ok(Arc::new(Int64Array::from_iter_values((first..).take(rows))) as ArrayRef)
                 }
             },
@@ -115,14 +119,23 @@ impl<'a> Gate<'a> {
     /// A batch that conflicts with commits since the snapshot.
     fn batch(&self) -> WriteBatch {
         let mut batch = WriteBatch::new();
-        batch.set_base(self.snapshot.seq());
-        batch.set_catalog_seq(self.catalog_seq);
+        batch.set_base(self.snapshot().seq());
+        batch.set_catalog_seq(self.catalog_seq());
         batch
     }
 
-    /// Commits rows, or removes them.
-    pub(crate) fn commit(&self, batch: WriteBatch) -> Result<SeqNo> {
-        self.engine.commit(batch).map_err(|error| self.explain(error))
+    /// Commits rows, or removes them; or writes them into the statement's transaction. Gives the
+    /// commit's number, where there is one.
+    pub(crate) fn commit(&self, batch: WriteBatch) -> Result<Option<SeqNo>> {
+        self.binding.commit(batch).map_err(|error| self.explain(error))
+    }
+
+    fn bulk_load(&self, duplicates: OnDuplicate) -> Result<BulkLoad> {
+        let tree = self.tree.id();
+        Ok(match &self.binding.transaction {
+            None => self.binding.engine.bulk_load(tree, duplicates)?,
+            Some(transaction) => transaction.bulk_load(tree, duplicates)?,
+        })
     }
 
     /// Removes the rows with the keys in `batches`; a key may come twice.
@@ -203,7 +216,7 @@ impl<'a> Gate<'a> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let found = self.tree.multi_get(keys, &[], &self.snapshot, &ReadCounters::new())?;
+        let found = self.tree.multi_get(keys, &[], self.snapshot(), &ReadCounters::new())?;
         Ok(found.positions.into_iter().map(index).collect())
     }
 
@@ -224,57 +237,22 @@ impl<'a> Gate<'a> {
             on_conflict,
             pending: Vec::new(),
             pending_bytes: 0,
-            bulk_above: self.engine.options().memtable_bytes / 2,
+            bulk_above: self.binding.engine.options().memtable_bytes / 2,
             bulk: None,
         }
     }
 
     /// A duplicate or conflict of this table with its key shown; other errors as they are.
     fn explain(&self, error: silt_storage::Error) -> Error {
-        match error.key() {
-            Some((tree, key)) if tree == self.tree.id() => match error.kind() {
-                ErrorKind::AlreadyExists => self.duplicate(key),
-                ErrorKind::Conflict => Error::new(
-                    ErrorKind::Conflict,
-                    format!(
-                        "the row with key {} in table {} was written by another commit",
-                        self.shown_key(key),
-                        self.table.display_name()
-                    ),
-                ),
-                _ => error.into(),
-            },
-            _ => error.into(),
-        }
+        explain(error, self.table, &self.tree)
     }
 
     fn duplicate(&self, key: &[u8]) -> Error {
-        Error::new(
-            ErrorKind::AlreadyExists,
-            format!("duplicate key {} in table {}", self.shown_key(key), self.table.display_name()),
-        )
+        duplicate(key, self.table, &self.tree)
     }
 
-    /// `(agent_id, seq) = (7, 12)`.
     fn shown_key(&self, key: &[u8]) -> String {
-        let mut row = RowBuffer::new();
-        if self.keys.decode(key, &mut row).is_err() {
-            return "?".to_owned();
-        }
-        let schema = self.tree.schema();
-        let name = |place: &Option<usize>| match place {
-            Some(index) => self.table.columns[*index].name.as_str(),
-            None => ROWID_NAME,
-        };
-        let names: Vec<_> = self.order.iter().take(row.len()).map(name).collect();
-        let values = row.iter().zip(schema.key_columns()).map(|(value, column)| {
-            let value = value.to_value();
-            match array_of(&column.data_type, std::slice::from_ref(&value)) {
-                Ok(array) => cast::plain(&array, 0),
-                Err(_) => format!("{value:?}"),
-            }
-        });
-        format!("({}) = ({})", names.join(", "), values.collect::<Vec<_>>().join(", "))
+        shown_key(key, self.table, &self.tree)
     }
 
     /// The table's columns in its own order, from the tree's.
@@ -318,7 +296,7 @@ impl Insertion<'_> {
             OnConflict::Update(_) => return Ok(()),
         };
         if self.pending_bytes > self.bulk_above {
-            let mut bulk = self.gate.engine.bulk_load(self.gate.tree.id(), duplicates)?;
+            let mut bulk = self.gate.bulk_load(duplicates)?;
             for columns in self.pending.drain(..) {
                 bulk.push(columns).map_err(|error| self.gate.explain(error))?;
             }
@@ -327,24 +305,25 @@ impl Insertion<'_> {
         Ok(())
     }
 
-    /// Commits the rows.
+    /// Writes the rows: the statement's commit, if it is in no transaction.
     pub(crate) fn finish(self) -> Result<Changed> {
         Ok(self.finish_with(WriteBatch::new())?.0)
     }
 
-    /// Commits the rows together with other changes.
-    pub(crate) fn finish_with(mut self, with: WriteBatch) -> Result<(Changed, SeqNo)> {
+    /// Writes the rows together with other changes.
+    pub(crate) fn finish_with(mut self, with: WriteBatch) -> Result<(Changed, Option<SeqNo>)> {
         let gate = self.gate;
         if let Some(bulk) = self.bulk.take() {
             let mut with = with;
-            with.set_catalog_seq(gate.catalog_seq);
+            with.set_catalog_seq(gate.catalog_seq());
             let outcome = bulk.finish(with).map_err(|error| gate.explain(error))?;
-            return Ok((Changed { rows: outcome.rows, kept: outcome.kept }, outcome.seq));
+            let seq = gate.binding.transaction.is_none().then_some(outcome.seq);
+            return Ok((Changed { rows: outcome.rows, kept: outcome.kept }, seq));
         }
         let mut batch = with;
-        batch.set_catalog_seq(gate.catalog_seq);
+        batch.set_catalog_seq(gate.catalog_seq());
         if !self.new && !matches!(self.on_conflict, OnConflict::Replace) {
-            batch.set_base(gate.snapshot.seq());
+            batch.set_base(gate.snapshot().seq());
         }
         let mut changed = Changed::default();
         for columns in &self.pending {
@@ -408,7 +387,8 @@ impl Insertion<'_> {
         let tree = gate.tree.id();
         let candidates: Vec<Vec<u8>> = keys.iter().map(<[u8]>::to_vec).collect();
         let all: Vec<usize> = (0..columns.len()).collect();
-        let found = gate.tree.multi_get(&candidates, &all, &gate.snapshot, &ReadCounters::new())?;
+        let found =
+            gate.tree.multi_get(&candidates, &all, gate.snapshot(), &ReadCounters::new())?;
         let taken: HashSet<usize> = found.positions.iter().copied().map(index).collect();
         // Also a row that the condition leaves alone counts as seen.
         let mut seen = HashSet::with_capacity(candidates.len());
@@ -442,6 +422,53 @@ impl Insertion<'_> {
         }
         Ok(())
     }
+}
+
+/// A duplicate or conflict of this table with its key shown; other errors as they are.
+pub(crate) fn explain(error: silt_storage::Error, table: &TableDef, tree: &Tree) -> Error {
+    match error.key() {
+        Some((id, key)) if id == tree.id() => match error.kind() {
+            ErrorKind::AlreadyExists => duplicate(key, table, tree),
+            ErrorKind::Conflict => Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "the row with key {} in table {} was written by another commit",
+                    shown_key(key, table, tree),
+                    table.display_name()
+                ),
+            ),
+            _ => error.into(),
+        },
+        _ => error.into(),
+    }
+}
+
+fn duplicate(key: &[u8], table: &TableDef, tree: &Tree) -> Error {
+    let key = shown_key(key, table, tree);
+    let message = format!("duplicate key {key} in table {}", table.display_name());
+    Error::new(ErrorKind::AlreadyExists, message)
+}
+
+/// `(agent_id, seq) = (7, 12)`.
+fn shown_key(key: &[u8], table: &TableDef, tree: &Tree) -> String {
+    let mut row = RowBuffer::new();
+    if tree.key_codec().decode(key, &mut row).is_err() {
+        return "?".to_owned();
+    }
+    let (schema, order) = (tree.schema(), table.tree_order());
+    let name = |place: &Option<usize>| match place {
+        Some(index) => table.columns[*index].name.as_str(),
+        None => ROWID_NAME,
+    };
+    let names: Vec<_> = order.iter().take(row.len()).map(name).collect();
+    let values = row.iter().zip(schema.key_columns()).map(|(value, column)| {
+        let value = value.to_value();
+        match array_of(&column.data_type, std::slice::from_ref(&value)) {
+            Ok(array) => cast::plain(&array, 0),
+            Err(_) => format!("{value:?}"),
+        }
+    });
+    format!("({}) = ({})", names.join(", "), values.collect::<Vec<_>>().join(", "))
 }
 
 /// About how much of memory these rows take: views count with the whole of their buffers, which

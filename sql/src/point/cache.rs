@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::lift::{Lifted, NAME, with_parameters};
 use super::{Arg, Units};
+use crate::control::Control;
 use crate::params::Slot;
 use crate::parse::{self, Source};
 use crate::{Params, Prepared, Result};
@@ -107,6 +108,10 @@ impl KeptText {
         }
         let mut sources = parse::split(&with_parameters(key))?;
         let (Some(source), true) = (sources.pop(), sources.is_empty()) else { return Ok(None) };
+        // BEGIN and the like are not bound to anything, least of all to what they end.
+        if Control::read(&source)?.is_some() {
+            return Ok(None);
+        }
         let slots: Vec<_> = source.slots().iter().map(KeptSlot::of).collect();
         let given =
             source.slots().iter().filter(|slot| matches!(KeptSlot::of(slot), KeptSlot::Given(_)));

@@ -79,7 +79,7 @@ impl PointChange {
         }
     }
 
-    /// Commits the change and gives the number of rows; none if the planner must say what the
+    /// Makes the change and gives the number of rows; none if the planner must say what the
     /// arguments mean.
     pub(super) fn run(
         &self,
@@ -88,6 +88,7 @@ impl PointChange {
         binding: &Binding,
         args: &[Arg<'_>],
     ) -> Result<Option<u64>> {
+        binding.check_writable(self.tag())?;
         let Some(rows) = self.select.run(args, &binding.snapshot)? else { return Ok(None) };
         let mut batches = match rows {
             Rows::None => return Ok(Some(0)),
@@ -101,9 +102,7 @@ impl PointChange {
         if let Some(computed) = &self.computed {
             batches = computed.evaluate(&batches, state, args)?;
         }
-        let (engine, row_ids) = (shared.engine(), shared.row_ids());
-        let (snapshot, seq) = (binding.snapshot.clone(), binding.names.seq());
-        let gate = Gate::new(engine, row_ids, &self.table, self.table.tree, snapshot, seq)?;
+        let gate = Gate::new(shared, binding, &self.table)?;
         let batches = batches.into_iter().map(Ok);
         let changed = match self.kind {
             Kind::Delete => gate.delete(batches)?,

@@ -20,14 +20,16 @@ use crate::planner::Binding;
 use crate::result::RowStream;
 use crate::role::{self, Deed};
 use crate::session::bind;
-use crate::shared::guarded;
+use crate::transaction::Current;
 use crate::{Error, ErrorKind, Result, Role, Shared};
 
 /// A table, read and written by key without SQL. Each call is one statement: it sees the newest
-/// rows, or commits before it returns. May be used from many threads.
+/// rows, or commits before it returns; while the session it came from is in a transaction, it
+/// belongs to that. May be used from many threads.
 pub struct Table {
     shared: Arc<Shared>,
     role: Role,
+    current: Arc<Current>,
     id: TableId,
     /// The columns given out, by name; all if none are named.
     columns: Option<Vec<String>>,
@@ -36,7 +38,7 @@ pub struct Table {
 
 /// The table at one state of the catalog.
 struct Opened {
-    catalog_seq: u64,
+    catalog_version: u64,
     table: Arc<TableDef>,
     tree: Tree,
     fields: Vec<KeyField>,
@@ -63,7 +65,7 @@ impl Opened {
         let fields: Vec<_> = indices.iter().map(|&index| table.columns[index].field()).collect();
         let positions = table.tree_positions();
         Ok(Self {
-            catalog_seq: binding.names.seq(),
+            catalog_version: binding.names.version(),
             table: Arc::clone(table),
             fields: KeyField::all(&tree.schema())?,
             tree,
@@ -98,11 +100,16 @@ impl Opened {
 }
 
 impl Table {
-    pub(crate) fn new(shared: Arc<Shared>, role: Role, name: &str) -> Result<Self> {
-        let binding = bind(&shared, false);
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        role: Role,
+        current: Arc<Current>,
+        name: &str,
+    ) -> Result<Self> {
+        let binding = bind(&shared, current.get().as_ref(), false)?;
         let table = binding.table(&reference(name))?;
         let opened = RwLock::new(Arc::new(Opened::new(&binding, table, None)?));
-        Ok(Self { id: table.id, columns: None, opened, shared, role })
+        Ok(Self { id: table.id, columns: None, opened, shared, role, current })
     }
 
     /// The same table, of whose columns reads give only these, in this order.
@@ -111,12 +118,13 @@ impl Table {
     /// `NotFound` for a column that the table has not.
     pub fn with_columns(&self, columns: &[&str]) -> Result<Self> {
         let columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
-        let binding = bind(&self.shared, false);
+        let binding = self.bind()?;
         let table = self.definition(&binding)?;
         let opened = Opened::new(&binding, table, Some(&columns))?;
         Ok(Self {
             shared: Arc::clone(&self.shared),
             role: self.role,
+            current: Arc::clone(&self.current),
             id: self.id,
             columns: Some(columns),
             opened: RwLock::new(Arc::new(opened)),
@@ -133,7 +141,7 @@ impl Table {
     /// # Errors
     /// `Invalid` if the number of values is not the key's; `NotFound` if the table is gone.
     pub fn get(&self, key: &[ScalarValue]) -> Result<Option<FoundRow>> {
-        let binding = bind(&self.shared, false);
+        let binding = self.bind()?;
         let opened = self.opened(&binding)?;
         let Some(key) = opened.key(key, true)? else { return Ok(None) };
         let (mut row, counters) = (take_buffer(), ReadCounters::new());
@@ -151,7 +159,7 @@ impl Table {
         &self,
         keys: impl IntoIterator<Item = &'k [ScalarValue]>,
     ) -> Result<(RecordBatch, Vec<Option<usize>>)> {
-        let binding = bind(&self.shared, false);
+        let binding = self.bind()?;
         let opened = self.opened(&binding)?;
         let (mut encoded, mut asked, mut count) = (Vec::new(), Vec::new(), 0);
         for key in keys {
@@ -176,7 +184,7 @@ impl Table {
     /// # Errors
     /// `Invalid` if there are more values than key columns.
     pub fn scan(&self, prefix: &[ScalarValue]) -> Result<RowStream> {
-        let binding = bind(&self.shared, false);
+        let binding = self.bind()?;
         let opened = self.opened(&binding)?;
         let range = opened.key(prefix, false)?.map(KeyRange::prefix);
         Ok(self.stream(&binding, &opened, range))
@@ -188,7 +196,7 @@ impl Table {
     /// # Errors
     /// `Invalid` if there are more values than key columns, or one fits no key.
     pub fn scan_between(&self, from: &[ScalarValue], to: &[ScalarValue]) -> Result<RowStream> {
-        let binding = bind(&self.shared, false);
+        let binding = self.bind()?;
         let opened = self.opened(&binding)?;
         let bound = |values| {
             let misfit = || Error::invalid("a bound that no key of the table can have");
@@ -197,6 +205,10 @@ impl Table {
         let range =
             KeyRange { start: Bound::Included(bound(from)?), end: Bound::Excluded(bound(to)?) };
         Ok(self.stream(&binding, &opened, (!range.is_empty()).then_some(range)))
+    }
+
+    fn bind(&self) -> Result<Binding> {
+        bind(&self.shared, self.current.get().as_ref(), false)
     }
 
     fn stream(&self, binding: &Binding, opened: &Opened, range: Option<KeyRange>) -> RowStream {
@@ -250,7 +262,7 @@ impl Table {
         self.write(|gate, opened| {
             let Some(key) = opened.key(key, true)? else { return Ok(()) };
             let mut batch = WriteBatch::new();
-            batch.set_catalog_seq(opened.catalog_seq);
+            batch.set_catalog_seq(gate.catalog_seq());
             batch.delete(opened.tree.id(), &key);
             gate.commit(batch).map(drop)
         })
@@ -259,16 +271,16 @@ impl Table {
     /// Blind writes lose against changes of the table's definition alone.
     fn write<T>(&self, write: impl Fn(&Gate<'_>, &Opened) -> Result<T>) -> Result<T> {
         role::permit_role(self.role, Deed::ChangeRows)?;
-        guarded(|| {
+        self.current.guarded(|| {
+            let transaction = self.current.get();
+            let _turn = transaction.as_ref().map(|own| own.turn());
             loop {
-                let binding = bind(&self.shared, true);
+                let binding = bind(&self.shared, transaction.as_ref(), true)?;
+                binding.check_writable("a write")?;
                 let opened = self.opened(&binding)?;
-                let (engine, row_ids) = (self.shared.engine(), self.shared.row_ids());
-                let (snapshot, seq) = (binding.snapshot.clone(), opened.catalog_seq);
-                let tree = opened.table.tree;
-                let gate = Gate::new(engine, row_ids, &opened.table, tree, snapshot, seq)?;
+                let gate = Gate::new(&self.shared, &binding, &opened.table)?;
                 match write(&gate, &opened) {
-                    Err(error) if error.kind() == ErrorKind::Conflict => {}
+                    Err(error) if binding.may_retry(&error) => {}
                     done => return done,
                 }
             }
@@ -276,15 +288,17 @@ impl Table {
     }
 
     fn definition<'b>(&self, binding: &'b Binding) -> Result<&'b Arc<TableDef>> {
-        binding.names.table_by_id(self.id).ok_or_else(|| {
-            let name = self.opened.read().table.display_name();
+        let name = self.opened.read().table.display_name();
+        // The number of a table that was rolled back is given again.
+        let table = binding.names.table_by_id(self.id);
+        table.filter(|table| table.display_name() == name).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("table \"{name}\" does not exist any more"))
         })
     }
 
     fn opened(&self, binding: &Binding) -> Result<Arc<Opened>> {
         let opened = Arc::clone(&self.opened.read());
-        if opened.catalog_seq == binding.names.seq() {
+        if opened.catalog_version == binding.names.version() {
             return Ok(opened);
         }
         let table = self.definition(binding)?;

@@ -72,7 +72,7 @@ impl PointInsert {
         Ok(Some(Self { table, targets, defaults, on_conflict }))
     }
 
-    /// Commits the rows and gives their number; none if the planner must say what they mean.
+    /// Writes the rows and gives their number; none if the planner must say what they mean.
     pub(super) fn run(
         &self,
         shared: &Shared,
@@ -80,10 +80,9 @@ impl PointInsert {
         binding: &Binding,
         values: Values<'_>,
     ) -> Result<Option<u64>> {
+        binding.check_writable("INSERT")?;
         let Some(columns) = self.columns(state, binding, values)? else { return Ok(None) };
-        let (engine, row_ids) = (shared.engine(), shared.row_ids());
-        let (snapshot, seq) = (binding.snapshot.clone(), binding.names.seq());
-        let gate = Gate::new(engine, row_ids, &self.table, self.table.tree, snapshot, seq)?;
+        let gate = Gate::new(shared, binding, &self.table)?;
         let mut insertion = gate.insert(self.on_conflict.clone());
         insertion.push(&columns)?;
         Ok(Some(insertion.finish()?.rows))

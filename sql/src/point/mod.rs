@@ -47,7 +47,8 @@ use crate::result::RowStream;
 use crate::role::{self, Deed};
 use crate::session::{ATTEMPTS, bind};
 use crate::statement::Setting;
-use crate::{ErrorKind, Result, Shared, StatementResult, guard, refuse};
+use crate::transaction::Current;
+use crate::{Result, Shared, StatementResult, guard, refuse};
 use change::{Kind, PointChange};
 use insert::PointInsert;
 use select::{PointSelect, Rows};
@@ -80,19 +81,19 @@ pub(crate) struct Units {
 
 #[derive(Clone, Debug)]
 struct Variant {
-    catalog_seq: u64,
+    catalog_version: u64,
     types: Arc<[DataType]>,
     /// None: not a statement of this kind.
     unit: Option<Arc<Unit>>,
 }
 
 impl Variant {
-    fn fits(&self, catalog_seq: u64, args: &[Arg<'_>]) -> bool {
+    fn fits(&self, catalog_version: u64, args: &[Arg<'_>]) -> bool {
         // NULL of any type compares alike.
         let same = |(data_type, arg): (&DataType, &Arg<'_>)| {
             arg.is_null() || *data_type == arg.data_type()
         };
-        self.catalog_seq == catalog_seq
+        self.catalog_version == catalog_version
             && self.types.len() == args.len()
             && self.types.iter().zip(args).all(same)
     }
@@ -105,20 +106,21 @@ impl Units {
         &self,
         shared: &Arc<Shared>,
         state: &Arc<SessionState>,
+        current: &Current,
         source: &Source,
         call: Call<'_>,
     ) -> Result<Option<StatementResult>> {
         let writes = source.writes();
+        let transaction = current.get();
+        let _turn = transaction.as_ref().filter(|_| writes).map(|own| own.turn());
         let mut attempt = 1;
         loop {
-            let binding = bind(shared, writes);
+            let binding = bind(shared, transaction.as_ref(), writes)?;
             let Some(unit) = self.unit(shared, state, source, &binding, call)? else {
                 return Ok(None);
             };
             match unit.run(shared, state, call, &binding) {
-                Err(error) if error.kind() == ErrorKind::Conflict && attempt < ATTEMPTS => {
-                    attempt += 1;
-                }
+                Err(error) if binding.may_retry(&error) && attempt < ATTEMPTS => attempt += 1,
                 done => {
                     if !matches!(done, Ok(None)) {
                         shared.count_point_run();
@@ -137,9 +139,9 @@ impl Units {
         binding: &Binding,
         call: Call<'_>,
     ) -> Result<Option<Arc<Unit>>> {
-        let catalog_seq = binding.names.seq();
+        let catalog_version = binding.names.version();
         if let Some(variant) =
-            self.variants.read().iter().find(|variant| variant.fits(catalog_seq, call.args))
+            self.variants.read().iter().find(|variant| variant.fits(catalog_version, call.args))
         {
             return Ok(variant.unit.clone());
         }
@@ -147,9 +149,9 @@ impl Units {
         // What fails here is said by the planned way, with its place in the text.
         let unit = compile(shared, state, source, binding, call).unwrap_or_default();
         let unit = unit.map(Arc::new);
-        let variant = Variant { catalog_seq, types, unit: unit.clone() };
+        let variant = Variant { catalog_version, types, unit: unit.clone() };
         let mut variants = self.variants.write();
-        variants.retain(|variant| variant.catalog_seq == catalog_seq);
+        variants.retain(|variant| variant.catalog_version == catalog_version);
         if variants.len() == VARIANTS_MAX {
             variants.remove(0);
         }

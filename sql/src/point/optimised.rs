@@ -17,7 +17,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::constant::slot_of;
 use crate::Result;
-use crate::planner::Bound;
+use crate::planner::{Bound, detach};
 use crate::statement::Setting;
 
 /// An optimised plan with open parameters.
@@ -41,6 +41,11 @@ impl Optimised {
         let (plan, casts) = with_casts_as_parameters(plan, setting.bound.0.len())?;
         let plan = state.optimize(&plan)?;
         Ok(serves_all_values(&plan)?.then(|| Self { plan, casts: casts.into() }))
+    }
+
+    /// The same, its tables at no moment.
+    pub(crate) fn detached(self) -> Result<Self> {
+        Ok(Self { plan: detach(self.plan)?, casts: self.casts })
     }
 
     /// The values for the plan's parameters; none if a cast fails, which the planner explains.

@@ -44,6 +44,9 @@ impl Prepared {
     /// # Errors
     /// What is wrong with a query, as far as that shows before it runs.
     pub fn describe(&self, params: Option<&Params>) -> Result<Description> {
+        if self.control.is_some() {
+            return Ok(Description { parameters: Vec::new(), columns: None });
+        }
         let slots = self.source.slots();
         let statement = unwrap_with(self.source.parse()?).0;
         let gives_rows = !self.source.writes() || matches!(statement, Statement::Query(_));

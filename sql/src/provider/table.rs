@@ -38,10 +38,11 @@ pub(crate) struct SiltTable {
     to_tree: Arc<[usize]>,
     /// For each key column its SQL position; none for a hidden key.
     key: Vec<Option<usize>>,
-    shape: KeyShape,
+    shape: Arc<KeyShape>,
     constraints: Constraints,
     tree: Tree,
-    snapshot: Snapshot,
+    /// None in a plan that is kept; see [`SiltTable::detached`].
+    snapshot: Option<Snapshot>,
 }
 
 impl SiltTable {
@@ -61,12 +62,35 @@ impl SiltTable {
             .collect();
         let names =
             key.iter().map(|column| column.map(|column| schema.field(column).name().clone()));
-        let shape = KeyShape::new(&tree_schema, names.collect())?;
+        let shape = Arc::new(KeyShape::new(&tree_schema, names.collect())?);
         let constraints = match key.iter().copied().collect::<Option<Vec<_>>>() {
             Some(key) => Constraints::new_unverified(vec![Constraint::PrimaryKey(key)]),
             None => Constraints::default(),
         };
-        Ok(Self { name, schema, to_tree: to_tree.into(), key, shape, constraints, tree, snapshot })
+        let (to_tree, snapshot) = (to_tree.into(), Some(snapshot));
+        Ok(Self { name, schema, to_tree, key, shape, constraints, tree, snapshot })
+    }
+
+    /// The same table at no moment: for plans that are kept, since a snapshot in use keeps old
+    /// versions of rows from going. It cannot be read.
+    pub(crate) fn detached(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            schema: Arc::clone(&self.schema),
+            to_tree: Arc::clone(&self.to_tree),
+            key: self.key.clone(),
+            shape: Arc::clone(&self.shape),
+            constraints: self.constraints.clone(),
+            tree: self.tree.clone(),
+            snapshot: None,
+        }
+    }
+
+    fn snapshot(&self) -> Result<&Snapshot> {
+        match &self.snapshot {
+            Some(snapshot) => Ok(snapshot),
+            None => internal_err!("a kept plan was run without being bound to a moment"),
+        }
     }
 
     fn lookup(&self, name: &str) -> Option<(usize, DataType)> {
@@ -106,7 +130,8 @@ impl SiltTable {
 
     /// Statistics of the whole table at its snapshot, by SQL column.
     pub(crate) fn table_statistics(&self) -> Statistics {
-        let stored = self.tree.statistics(&self.snapshot);
+        let Some(snapshot) = &self.snapshot else { return Statistics::new_unknown(&self.schema) };
+        let stored = self.tree.statistics(snapshot);
         let rows = usize::try_from(stored.rows).unwrap_or(usize::MAX);
         let bytes = usize::try_from(stored.bytes).unwrap_or(usize::MAX);
         let single_key = match self.key.as_slice() {
@@ -246,7 +271,7 @@ impl TableProvider for SiltTable {
                 .map(|column| column.and_then(|column| read.iter().position(|&at| at == column)))
                 .collect(),
             tree: self.tree.clone(),
-            snapshot: self.snapshot.clone(),
+            snapshot: self.snapshot()?.clone(),
             partitions: access,
             predicate,
             exact: every_filter_exact,
@@ -306,7 +331,7 @@ impl SiltTable {
             Access::Ranges(ranges) => {
                 let mut rows = 0;
                 for range in ranges.iter().take(RANGES_ESTIMATED) {
-                    let here = self.tree.estimate_rows(range, &self.snapshot);
+                    let here = self.tree.estimate_rows(range, self.snapshot()?);
                     rows += usize::try_from(here.map_err(crate::Error::from)?).unwrap_or(all);
                 }
                 let rows = rows * ranges.len().div_ceil(RANGES_ESTIMATED);
@@ -345,7 +370,7 @@ impl SiltTable {
         }
         let parts: Vec<KeyRange> = match ranges.as_slice() {
             [one] => {
-                self.tree.split(one, partitions, &self.snapshot).map_err(crate::Error::from)?
+                self.tree.split(one, partitions, self.snapshot()?).map_err(crate::Error::from)?
             }
             _ => ranges,
         };

@@ -9,11 +9,12 @@ fn statements_are_refused_by_name() {
     let mut db = db();
     db.run("CREATE TABLE t (a INT PRIMARY KEY, b INT)");
     for (sql, name) in [
-        ("BEGIN", "BEGIN"),
-        ("START TRANSACTION", "START TRANSACTION"),
-        ("COMMIT", "COMMIT"),
-        ("ROLLBACK", "ROLLBACK"),
         ("SAVEPOINT x", "SAVEPOINT"),
+        ("RELEASE SAVEPOINT x", "RELEASE"),
+        ("ROLLBACK TO x", "ROLLBACK TO SAVEPOINT"),
+        ("BEGIN IMMEDIATE", "BEGIN IMMEDIATE"),
+        ("BEGIN ISOLATION LEVEL SERIALIZABLE", "ISOLATION LEVEL SERIALIZABLE"),
+        ("COMMIT AND CHAIN", "AND CHAIN"),
         ("CHECKPOINT", "CHECKPOINT"),
         ("VACUUM", "VACUUM"),
         ("PRAGMA x", "PRAGMA"),
