@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "tests stand outside the engine")]
 
+mod bank;
 mod ingest;
 mod layers;
 mod tpch;

@@ -14,7 +14,8 @@ use crate::{
     StatementResult, Table,
 };
 
-/// One connection to a database: its settings last as long as it does.
+/// One connection to a database: its settings last as long as it does, and its statements share a
+/// transaction while one is open ([`transaction`](Self::transaction), or BEGIN).
 #[derive(Debug)]
 pub struct Connection {
     session: Mutex<Session>,
@@ -88,7 +89,7 @@ impl Connection {
     /// # Errors
     /// What is wrong with it, as far as that shows before it runs.
     pub fn prepare(&self, sql: &str) -> Result<Statement> {
-        Ok(Statement { prepared: self.session().prepare(sql)? })
+        self.session().prepare(sql).map(Statement::new)
     }
 
     /// Opens a table for appending rows without SQL.
@@ -129,6 +130,10 @@ pub struct Statement {
 }
 
 impl Statement {
+    pub(crate) fn new(prepared: Prepared) -> Self {
+        Self { prepared }
+    }
+
     /// Runs it to its end and gives the number of rows it changed, or read.
     ///
     /// # Errors

@@ -9,9 +9,10 @@ use silt_sql::{Session, Shared, SqlOptions};
 use silt_storage::vfs::Env;
 use silt_storage::{Description, Durability, Options};
 
+use crate::transaction::left_open;
 use crate::{
     AppendMode, Appender, ArrowRows, Connection, IngestCounts, IngestTarget, Params, Result, Row,
-    Rows, Statement, StatementResult, Table,
+    Rows, Statement, StatementResult, Table, Transaction,
 };
 
 /// An open database. Cheap to clone; may be used from many threads.
@@ -21,7 +22,21 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Database {
     shared: Arc<Shared>,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    idle: Idle,
+}
+
+/// Connections that nobody uses.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Idle(Arc<Mutex<Vec<Connection>>>);
+
+impl Idle {
+    fn take(&self) -> Option<Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    pub(crate) fn give(&self, connection: Connection) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+    }
 }
 
 /// How a database is opened. See [`Database::builder`].
@@ -119,7 +134,7 @@ impl Database {
     }
 
     fn over(shared: Arc<Shared>) -> Self {
-        Self { shared, idle: Arc::default() }
+        Self { shared, idle: Idle::default() }
     }
 
     /// A connection of one's own.
@@ -132,13 +147,42 @@ impl Database {
         Arc::clone(&self.shared)
     }
 
-    fn with_connection<T>(&self, run: impl FnOnce(&Connection) -> T) -> T {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = idle().pop();
-        let connection = taken.unwrap_or_else(|| self.connect());
+    fn with_connection<T>(&self, run: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let connection = self.idle.take().unwrap_or_else(|| self.connect());
         let result = run(&connection);
-        idle().push(connection);
-        result
+        // Nobody else may find a transaction that a script left behind.
+        let left = connection.is_in_transaction();
+        if left {
+            drop(connection.session().rollback());
+        }
+        self.idle.give(connection);
+        if left { result.and(Err(left_open())) } else { result }
+    }
+
+    /// As [`with_connection`](Self::with_connection) for what lives on: it must not meet the
+    /// transactions of who uses the connection next.
+    fn with_session<T>(&self, make: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
+        self.with_connection(|connection| {
+            let session = connection.session().another();
+            make(&session)
+        })
+    }
+
+    /// Opens a transaction on a connection of its own; see [`Connection::transaction`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn transaction(&self) -> Result<Transaction<'static>> {
+        let connection = self.idle.take().unwrap_or_else(|| self.connect());
+        Transaction::begin_on(connection, self.idle.clone())
+    }
+
+    /// See [`Connection::retry`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn retry<T>(&self, work: impl FnMut(&Transaction<'_>) -> Result<T>) -> Result<T> {
+        self.with_connection(|connection| connection.retry(work))
     }
 
     /// See [`Connection::execute`].
@@ -191,7 +235,7 @@ impl Database {
     /// # Errors
     /// What is wrong with the statement.
     pub fn prepare(&self, sql: &str) -> Result<Statement> {
-        self.with_connection(|connection| connection.prepare(sql))
+        self.with_session(|session| session.prepare(sql).map(Statement::new))
     }
 
     /// See [`Connection::appender`].
@@ -199,7 +243,7 @@ impl Database {
     /// # Errors
     /// `NotFound` if there is no such table.
     pub fn appender(&self, table: &str, mode: AppendMode) -> Result<Appender> {
-        self.with_connection(|connection| connection.appender(table, mode))
+        self.with_session(|session| session.appender(table, mode))
     }
 
     /// See [`Connection::table`].
@@ -207,7 +251,7 @@ impl Database {
     /// # Errors
     /// `NotFound` if there is no such table, `Invalid` if it has no primary key.
     pub fn table(&self, name: &str) -> Result<Table> {
-        self.with_connection(|connection| connection.table(name))
+        self.with_session(|session| session.table(name).map(Table::new))
     }
 
     /// See [`Connection::ingest`].

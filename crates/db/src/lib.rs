@@ -15,7 +15,7 @@
 //!     params![],
 //! )?;
 //!
-//! // Each statement is a transaction; it is on the disk when the call returns.
+//! // Each statement is a transaction by itself; it is on the disk when the call returns.
 //! db.execute("INSERT INTO events VALUES (?, ?, ?, ?)", params![7, 1, "tool_call", 0.25])?;
 //! db.execute("INSERT INTO events VALUES (7, 2, 'reply', 1.5), (8, 1, 'reply', NULL)", params![])?;
 //!
@@ -32,6 +32,14 @@
 //!     let row = row?;
 //!     println!("agent {} wrote {} events", row.get::<i64>("agent")?, row.get::<i64>("n")?);
 //! }
+//!
+//! // Several statements become one transaction, which is run again if another one came first.
+//! db.retry(|tx| {
+//!     let cost: f64 = tx.query_row(
+//!         "SELECT cost FROM events WHERE agent = 7 AND seq = 2", params![], |row| row.get(0))?;
+//!     tx.execute("UPDATE events SET cost = ? WHERE agent = 7 AND seq = 2", params![cost - 0.5])?;
+//!     tx.execute("UPDATE events SET cost = cost + 0.5 WHERE agent = 8 AND seq = 1", params![])
+//! })?;
 //!
 //! // The same rows by key, as a key-value store gives them.
 //! let events = db.table("events")?;
@@ -55,12 +63,14 @@ pub mod inspect;
 mod params;
 mod row;
 mod table;
+mod transaction;
 
 pub use connection::{ArrowRows, Connection, Statement};
 pub use database::{Builder, Database};
 pub use params::ToParam;
 pub use row::{FromValue, Row, RowIndex, Rows};
 pub use table::Table;
+pub use transaction::Transaction;
 
 /// Serves a database by Arrow Flight SQL until it is told to stop; see [`Server`]. The database
 /// stays usable from this process.
