@@ -105,6 +105,9 @@ fn prompt(mut shell: Shell, in_memory: bool) -> Ending {
 /// Closes the database, so that an error of its last sync is heard.
 fn close(shell: Shell) -> Ending {
     let Shell { db, connection, .. } = shell;
+    if connection.is_in_transaction() {
+        eprintln!("the open transaction is rolled back: COMMIT keeps one");
+    }
     drop(connection);
     db.close().map_err(|error| say(&error, EXIT_FAILED))
 }

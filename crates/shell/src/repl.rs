@@ -14,6 +14,8 @@ use crate::shell::{Shell, Stop};
 use crate::split::Splitter;
 
 const PROMPT: &str = "silt> ";
+/// While a transaction is open.
+const PROMPT_IN_TRANSACTION: &str = "silt*> ";
 const HISTORY_LINES: usize = 10_000;
 
 /// Reads and runs until Ctrl-D or `.quit`.
@@ -38,7 +40,11 @@ pub(crate) fn run(shell: &mut Shell) -> Result<(), ReadlineError> {
         drop(editor.load_history(history));
     }
     loop {
-        let text = match editor.readline(PROMPT) {
+        let prompt = match shell.connection.is_in_transaction() {
+            true => PROMPT_IN_TRANSACTION,
+            false => PROMPT,
+        };
+        let text = match editor.readline(prompt) {
             Ok(text) => text,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => break Ok(()),

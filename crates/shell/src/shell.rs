@@ -42,8 +42,10 @@ pub(crate) struct Shell {
 /// Scripts within scripts.
 const DEPTH_MAX: usize = 16;
 /// The first words of statements that only read.
-const READING: [&str; 9] =
-    ["SELECT", "WITH", "VALUES", "TABLE", "FROM", "EXPLAIN", "SHOW", "DESCRIBE", "DESC"];
+const READING: [&str; 15] = [
+    "SELECT", "WITH", "VALUES", "TABLE", "FROM", "EXPLAIN", "SHOW", "DESCRIBE", "DESC", "BEGIN",
+    "START", "COMMIT", "END", "ROLLBACK", "ABORT",
+];
 /// Words that make a `WITH` or an `EXPLAIN` a statement that writes.
 const WRITING: [&str; 10] = [
     "INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "DROP", "ALTER", "TRUNCATE", "COPY", "REPLACE",
@@ -274,6 +276,7 @@ mod tests {
             "(select 1) union select 2",
             "show tables",
             "select replace(a, 'x', 'y') from t",
+            "begin read only",
         ] {
             assert!(reads(text), "{text}");
         }

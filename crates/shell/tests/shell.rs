@@ -323,3 +323,25 @@ fn flights_are_ingested_and_joined() {
                     on a.column5 = b.column3 where a.column3 = 'GKA'";
     assert_eq!(good(&run(&[&db, "--mode", "csv", "-c", two_hops])), "n\n36\n");
 }
+
+#[test]
+fn a_transaction_left_open_is_rolled_back_and_said_so() {
+    let (_folder, db) = folder();
+    good(&run(&[
+        &db,
+        "-c",
+        "CREATE TABLE t (a INT PRIMARY KEY); BEGIN; INSERT INTO t VALUES (1); COMMIT",
+    ]));
+    let count = "SELECT count(*) AS n FROM t;";
+    let left =
+        piped(&[&db, "--mode", "csv"], &format!("BEGIN;\nINSERT INTO t VALUES (2);\n{count}\n"));
+    assert_eq!(left.status.code(), Some(0));
+    assert_eq!(stdout(&left), "n\n2\n");
+    assert_eq!(stderr(&left), "the open transaction is rolled back: COMMIT keeps one\n");
+    let failed = piped(&[&db], "BEGIN;\nINSERT INTO t VALUES (3);\nSELEC;\nCOMMIT;\n");
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(stderr(&failed).ends_with("COMMIT keeps one\n"), "{}", stderr(&failed));
+    let script = format!("BEGIN READ ONLY; {count} COMMIT");
+    let readonly = run(&[&db, "--readonly", "--mode", "csv", "-c", &script]);
+    assert_eq!(good(&readonly), "n\n1\n");
+}
