@@ -97,7 +97,10 @@ fn load(
     });
     let make = |replaces: bool| {
         let table = table_of(&planner, &reference, schema, &target.key)?;
-        Ok::<_, Error>((table, Fill { shared, binding, on_conflict: on_conflict.clone(), replaces }))
+        Ok::<_, Error>((
+            table,
+            Fill { shared, binding, on_conflict: on_conflict.clone(), replaces },
+        ))
     };
     let changed: Changed = match binding.table(&reference) {
         Ok(table) if target.if_exists == IfExists::Fail => return Err(exists(table)),
