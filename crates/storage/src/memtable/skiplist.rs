@@ -44,17 +44,22 @@ impl Memtable for SkipListMemtable {
         reverse: bool,
         visitor: &mut dyn FnMut(MemEntry<'_>) -> ControlFlow<()>,
     ) {
-        let mut next = if reverse { self.last(end) } else { self.first(start) };
+        if reverse {
+            self.visit_back(start, end, visitor);
+            return;
+        }
+        let mut next = self.first(start);
         while let Some(entry) = next {
-            let key = entry.key().entry.key();
-            let past_end = if reverse { is_below(key, start) } else { is_above(key, end) };
-            if past_end || visitor(mem_entry(&entry)).is_break() {
+            if is_above(entry.key().entry.key(), end) || visitor(mem_entry(&entry)).is_break() {
                 return;
             }
-            next = if reverse { entry.prev() } else { entry.next() };
+            next = entry.next();
         }
     }
 }
+
+/// Entries that are walked forward to be shown from behind, at most.
+const STRETCH_MAX: usize = 64;
 
 impl SkipListMemtable {
     fn first(&self, start: Bound<&[u8]>) -> Option<Entry<'_, StoredKey, ()>> {
@@ -69,6 +74,75 @@ impl SkipListMemtable {
         }
     }
 
+    /// A step back is a search of its own where a step forward is a pointer. So this guesses where
+    /// a stretch of some entries begins that ends with what was shown last, taking keys for
+    /// numbers, and walks it forward; only where keys lie too close for that it steps back.
+    fn visit_back(
+        &self,
+        start: Bound<&[u8]>,
+        end: Bound<&[u8]>,
+        visitor: &mut dyn FnMut(MemEntry<'_>) -> ControlFlow<()>,
+    ) {
+        let Some(last) = self.last(end).filter(|last| !is_below(last.key().entry.key(), start))
+        else {
+            return;
+        };
+        let lowest = match start {
+            Bound::Included(key) | Bound::Excluded(key) => prefix_of(key),
+            Bound::Unbounded => self.entries.front().map_or(0, |first| first.key().number()),
+        };
+        // Shown next is what lies below `high`; at first, that number itself up to `end`.
+        let (mut high, mut is_begun) = (last.key().number(), false);
+        let mut width = high.saturating_sub(lowest) / 8;
+        let mut stretch = Vec::with_capacity(STRETCH_MAX);
+        loop {
+            let from = high.saturating_sub(width).max(lowest);
+            let is_rest = from <= lowest;
+            let mut next = match is_rest {
+                true => self.first(start),
+                false => self.entries.lower_bound(Bound::Included(&below(from) as &dyn Parts)),
+            };
+            stretch.clear();
+            while let Some(entry) = next {
+                let is_past = match is_begun {
+                    true => entry.key().number() >= high,
+                    false => is_above(entry.key().entry.key(), end),
+                };
+                if is_past || stretch.len() > STRETCH_MAX {
+                    break;
+                }
+                next = entry.next();
+                stretch.push(entry);
+            }
+            let narrowest = u128::from(is_begun);
+            if stretch.len() > STRETCH_MAX {
+                if width > narrowest {
+                    // As dense as here it may be there.
+                    let walked = stretch[STRETCH_MAX].key().number().saturating_sub(from);
+                    width = (walked / 4).min(width / 8).max(narrowest);
+                    continue;
+                }
+                let next = match is_begun {
+                    true => self.entries.upper_bound(Bound::Excluded(&below(high) as &dyn Parts)),
+                    false => Some(last),
+                };
+                return step_back(next, start, visitor);
+            }
+            for entry in stretch.iter().rev() {
+                if visitor(mem_entry(entry)).is_break() {
+                    return;
+                }
+            }
+            if is_rest {
+                return;
+            }
+            if stretch.len() < STRETCH_MAX / 4 {
+                width = width.saturating_mul(4);
+            }
+            (high, is_begun, width) = (from, true, width.max(1));
+        }
+    }
+
     fn last(&self, end: Bound<&[u8]>) -> Option<Entry<'_, StoredKey, ()>> {
         match end {
             Bound::Unbounded => self.entries.back(),
@@ -79,6 +153,20 @@ impl SkipListMemtable {
                 self.entries.upper_bound(Bound::Excluded(&at(key, RANK_MIN) as &dyn Parts))
             }
         }
+    }
+}
+
+/// Shows `next` and what lies before it down to `start`, search by search.
+fn step_back(
+    mut next: Option<Entry<'_, StoredKey, ()>>,
+    start: Bound<&[u8]>,
+    visitor: &mut dyn FnMut(MemEntry<'_>) -> ControlFlow<()>,
+) {
+    while let Some(entry) = next {
+        if is_below(entry.key().entry.key(), start) || visitor(mem_entry(&entry)).is_break() {
+            return;
+        }
+        next = entry.prev();
     }
 }
 
@@ -124,6 +212,11 @@ fn at(key: &[u8], rank: Rank) -> KeyParts<'_> {
     KeyParts { prefix: words(prefix_of(key)), key_len, rank, key: Bytes::Plain(key) }
 }
 
+/// Before every key whose first sixteen bytes are this number, and behind those below.
+fn below(number: u128) -> KeyParts<'static> {
+    KeyParts { prefix: words(number), key_len: 0, rank: RANK_MIN, key: Bytes::Plain(&[]) }
+}
+
 fn mem_entry<'a>(entry: &'a Entry<'_, StoredKey, ()>) -> MemEntry<'a> {
     let StoredKey { rank: (inverted, kind), entry, .. } = entry.key();
     let kind = if *kind == OpKind::Put as u8 { OpKind::Put } else { OpKind::Delete };
@@ -135,6 +228,13 @@ struct StoredKey {
     prefix: [u64; 2],
     rank: Rank,
     entry: EntryBytes,
+}
+
+impl StoredKey {
+    /// Its first sixteen bytes.
+    fn number(&self) -> u128 {
+        u128::from(self.prefix[0]) << 64 | u128::from(self.prefix[1])
+    }
 }
 
 /// A key as it is compared, borrowed: the skip list's own lookups want `StoredKey: Borrow<Q>`,

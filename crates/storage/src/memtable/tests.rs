@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::thread;
 
 use super::*;
+use crate::vfs::{Random, SeededRandom};
 
 const KINDS: [MemtableKind; 2] = [MemtableKind::SkipList, MemtableKind::BTree];
 
@@ -165,4 +166,38 @@ fn frozen_memtable_keeps_its_pins_until_inserts_end() {
     assert!(!memtable.unpin());
     assert!(memtable.unpin());
     assert!(!memtable.is_pinned() && memtable.is_frozen());
+}
+
+#[test]
+fn reverse_is_forward_turned_round_however_keys_are_spread() {
+    let random = SeededRandom::new(5);
+    type Spread = fn(u64) -> String;
+    let spreads: [(&str, Spread); 6] = [
+        ("dense", |n| format!("{:04}", n % 2_000)),
+        ("long and alike", |n| format!("https://example.org/entity/{:03}", n % 700)),
+        ("one key and few others", |n| if n % 5 > 0 { "key".into() } else { format!("{n:x}") }),
+        ("clusters", |n| format!("{:02}cluster{:06}", n % 7 * n % 5, n % 900)),
+        ("numbers", |n| String::from_utf8_lossy(&(n % 5_000).to_be_bytes()).into_owned()),
+        ("hashes", |n| format!("{n:016x}")),
+    ];
+    for (name, spread) in spreads {
+        for kind in KINDS {
+            let memtable = TreeMemtable::new(kind, Arc::default());
+            let keys: Vec<String> = (0..1_500).map(|_| spread(random.next_u64())).collect();
+            for (seq, key) in (1..).zip(&keys) {
+                put(&memtable, key, seq, "row");
+            }
+            let mut bounds = vec![Bound::Unbounded];
+            for key in keys.iter().step_by(97) {
+                bounds.extend([Bound::Included(key.as_bytes()), Bound::Excluded(key.as_bytes())]);
+            }
+            for start in &bounds {
+                for end in &bounds {
+                    let mut turned = visit(&memtable, (*start, *end), true);
+                    turned.reverse();
+                    assert_eq!(turned, visit(&memtable, (*start, *end), false), "{name}");
+                }
+            }
+        }
+    }
 }
