@@ -7,7 +7,7 @@ use arrow_array::ArrayRef;
 use crate::column_builder::ColumnBuilder;
 use crate::key::no_more;
 use crate::schemas::ColumnSource;
-use crate::{Error, Result, RowView, Schemas};
+use crate::{Error, Result, RowBuffer, RowView, Schemas};
 
 /// Gathers entries (key bytes and row bytes) into the columns of the current schema.
 #[derive(Debug)]
@@ -96,6 +96,26 @@ impl BatchBuilder {
                     );
                 }
                 ColumnSource::Key(_) => unreachable!("value columns are behind the key"),
+            }
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Appends a row's values, one a column of the projection.
+    ///
+    /// # Errors
+    /// `Invalid` for values of other types, or another number of them; the builder is of no use
+    /// afterwards.
+    pub fn push_values(&mut self, row: &RowBuffer) -> Result<()> {
+        if row.len() != self.columns.len() {
+            let (given, wanted) = (row.len(), self.columns.len());
+            return Err(Error::invalid(format!("{given} values for {wanted} columns")));
+        }
+        for (column, value) in self.columns.iter_mut().zip(row.iter()) {
+            if !column.builder.push(value) {
+                let position = column.position;
+                return Err(Error::invalid(format!("column {position} cannot hold {value:?}")));
             }
         }
         self.rows += 1;

@@ -14,7 +14,7 @@ use super::ReadCounters;
 use super::source::open_file;
 use crate::key::key_hash;
 use crate::sstable::RowGroup;
-use crate::state::TreeState;
+use crate::state::{ReadView, TreeState};
 use crate::version::{LiveFile, TreeVersion};
 use crate::{OpKind, Result, SeqNo, Snapshot};
 
@@ -32,38 +32,53 @@ pub(crate) fn get(
     counters: &ReadCounters,
     row: &mut RowBuffer,
 ) -> Result<bool> {
-    row.clear();
     counters.gets.add(1);
     let view = snapshot.view_of(tree);
-    let snapshot = snapshot.seq();
-    let schemas = tree.schemas();
-    let hash = key_hash(key);
-    for memtable in &view.memtables {
-        if !memtable.may_contain(hash) {
-            continue;
-        }
-        let mut found = Ok(false);
-        let decided = memtable.get(key, snapshot, |entry| {
-            if entry.kind == OpKind::Put {
-                found = schemas.read(entry.key, entry.row, projection, row).map(|()| true);
+    let reading = Reading { tree, view: &view, schemas: &tree.schemas(), projection, counters };
+    reading.get(key, snapshot.seq(), row)
+}
+
+/// What the gets of one call have in common.
+pub(super) struct Reading<'a> {
+    pub(super) tree: &'a TreeState,
+    pub(super) view: &'a ReadView,
+    pub(super) schemas: &'a Schemas,
+    pub(super) projection: &'a [usize],
+    pub(super) counters: &'a ReadCounters,
+}
+
+impl Reading<'_> {
+    /// Whether there is a row at `key`, and its columns into `row`.
+    pub(super) fn get(&self, key: &[u8], snapshot: SeqNo, row: &mut RowBuffer) -> Result<bool> {
+        let Self { tree, view, schemas, projection, counters } = *self;
+        row.clear();
+        let hash = key_hash(key);
+        for memtable in &view.memtables {
+            if !memtable.may_contain(hash) {
+                continue;
             }
-        });
-        if decided {
-            counters.rows.add(u64::from(matches!(found, Ok(true))));
-            return Ok(found?);
+            let mut found = Ok(false);
+            let decided = memtable.get(key, snapshot, |entry| {
+                if entry.kind == OpKind::Put {
+                    found = schemas.read(entry.key, entry.row, projection, row).map(|()| true);
+                }
+            });
+            if decided {
+                counters.rows.add(u64::from(matches!(found, Ok(true))));
+                return Ok(found?);
+            }
         }
+        KEY_VALUES.with_borrow_mut(|values| {
+            let mut search = FileSearch { tree, schemas, snapshot, counters, values, key, hash };
+            let Some(entry) = search.newest(&view.version, projection)? else { return Ok(false) };
+            if entry.kind == OpKind::Delete {
+                return Ok(false);
+            }
+            entry.group.row(projection, entry.row, row)?;
+            counters.rows.add(1);
+            Ok(true)
+        })
     }
-    KEY_VALUES.with_borrow_mut(|values| {
-        let mut search =
-            FileSearch { tree, schemas: &schemas, snapshot, counters, values, key, hash };
-        let Some(entry) = search.newest(&view.version, projection)? else { return Ok(false) };
-        if entry.kind == OpKind::Delete {
-            return Ok(false);
-        }
-        entry.group.row(projection, entry.row, row)?;
-        counters.rows.add(1);
-        Ok(true)
-    })
 }
 
 /// The files of `version` that may hold `key`, newest first: level 0 by number, then one a level.

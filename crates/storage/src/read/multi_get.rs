@@ -11,6 +11,7 @@ use arrow_select::interleave::interleave;
 use silt_codec::{BatchBuilder, RowBuffer, Schemas};
 
 use super::ReadCounters;
+use super::get::Reading;
 use super::source::open_file;
 use crate::key::key_hash;
 use crate::memtable::TreeMemtable;
@@ -44,6 +45,10 @@ pub(crate) fn multi_get(
 
     let view = snapshot.view_of(tree);
     let schemas = tree.schemas();
+    if keys.len() <= FEW_KEYS {
+        let reading = Reading { tree, view: &view, schemas: &schemas, projection, counters };
+        return one_by_one(&reading, keys, sorted, snapshot.seq());
+    }
     let mut lookup = Lookup {
         tree,
         schemas: &schemas,
@@ -65,6 +70,31 @@ pub(crate) fn multi_get(
     }
     let Lookup { found, pieces, .. } = lookup;
     answer(keys, &sorted, &found, &pieces, &schemas, projection, counters)
+}
+
+/// So few keys seldom share a row group, and are looked up one after the other.
+const FEW_KEYS: usize = 8;
+
+fn one_by_one(
+    reading: &Reading<'_>,
+    keys: &[Vec<u8>],
+    sorted: Vec<u32>,
+    snapshot: SeqNo,
+) -> Result<MultiGet> {
+    let Reading { schemas, projection, .. } = *reading;
+    let mut builder = BatchBuilder::new(schemas, projection, sorted.len());
+    let mut row = RowBuffer::new();
+    let mut positions = Vec::with_capacity(sorted.len());
+    for position in sorted {
+        if reading.get(&keys[position as usize], snapshot, &mut row)? {
+            builder.push_values(&row)?;
+            positions.push(position);
+        }
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(positions.len()));
+    let schema = schemas.arrow_schema(projection);
+    let batch = RecordBatch::try_new_with_options(schema, builder.finish()?, &options)?;
+    Ok(MultiGet { batch, positions })
 }
 
 /// The first of each set of equal keys.

@@ -241,7 +241,19 @@ impl Planner<'_> {
     /// for a cell's number the stretch before it, for their count the one behind the last.
     fn place_memtables(&self, cells: &mut [Cell]) -> BTreeMap<usize, Cell> {
         let mut gaps: BTreeMap<usize, Cell> = BTreeMap::new();
-        for (number, memtable) in self.view.memtables.iter().enumerate() {
+        let filled = || {
+            let memtables = self.view.memtables.iter().enumerate();
+            memtables.filter(|(_, memtable)| !memtable.is_empty())
+        };
+        if let [cell] = cells
+            && cell.groups.len() > 1
+            && cell.range == *self.range
+        {
+            // It is merged whatever memtables hold, and nothing lies beside it.
+            cell.memtables.extend(filled().map(|(number, _)| number));
+            return gaps;
+        }
+        for (number, memtable) in filled() {
             let mut at = 0;
             let mut start = self.range.start.clone();
             while let Some(key) = first_key(memtable, &start, &self.range.end, self.snapshot) {

@@ -857,5 +857,20 @@ fn random_histories_read_as_the_model_does() {
         let found = tree.tree.multi_get(&keys, &ALL, &now, &ReadCounters::new()).unwrap();
         let expected = tree.expected(&KeyRange::all(), now.seq());
         assert_eq!(super::harness::rows(&found.batch), expected, "seed {seed}");
+        // Few keys are looked up in another way.
+        for few in keys.chunks(7) {
+            let mut twice = [few, &few[..1]].concat();
+            twice.reverse();
+            let found = tree.tree.multi_get(&twice, &ALL, &now, &ReadCounters::new()).unwrap();
+            let answered = found.positions.iter().map(|at| twice[*at as usize].clone());
+            let expected: Vec<Row> =
+                answered.flat_map(|key| tree.expected(&KeyRange::point(key), now.seq())).collect();
+            assert!(found.positions.iter().map(|at| &twice[*at as usize]).is_sorted());
+            assert_eq!(super::harness::rows(&found.batch), expected, "seed {seed}");
+            let there = |key: &&Vec<u8>| {
+                !tree.expected(&KeyRange::point((*key).clone()), now.seq()).is_empty()
+            };
+            assert_eq!(found.positions.len(), twice.iter().filter(there).count());
+        }
     }
 }
