@@ -3,7 +3,7 @@
 //!
 //! `cargo bench -p silt-parts --bench memtable`; `SILT_BENCH_SCALE=0.1` for a short one.
 
-#![allow(missing_docs, unreachable_pub, reason = "a bench")]
+#![allow(missing_docs, unreachable_pub, dead_code, reason = "a bench")]
 #![allow(clippy::cast_possible_truncation, clippy::disallowed_methods, reason = "a bench")]
 
 mod clock;

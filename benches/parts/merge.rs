@@ -1,9 +1,10 @@
 //! Gets and short ranges, over files that nothing overlaps and again right after many upserts:
 //! then memtable, level 0 and the last level share every range.
 //!
-//! `cargo bench -p silt-parts --bench merge`; `SILT_BENCH_SCALE=0.1` for a short one.
+//! `cargo bench -p silt-parts --bench merge`; `SILT_BENCH_SCALE=0.1` for a short one;
+//! `SILT_BENCH_PART_ROWS=100000` reads row groups whole before they are merged.
 
-#![allow(missing_docs, unreachable_pub, reason = "a bench")]
+#![allow(missing_docs, unreachable_pub, dead_code, reason = "a bench")]
 #![allow(clippy::cast_possible_truncation, clippy::disallowed_methods, reason = "a bench")]
 
 mod clock;
@@ -50,11 +51,13 @@ fn measure(criterion: &mut Criterion<Clock>, state: &str, database: &Database) {
             assert_eq!(found.expect("gets").positions.len(), 8);
         });
     });
+    let part_rows = std::env::var("SILT_BENCH_PART_ROWS");
+    let part_rows = part_rows.map_or(16, |rows| rows.parse().expect("a number"));
     let request = |range, columns, order, limit| ScanRequest {
         order,
         limit,
         batch_rows: limit.unwrap_or(8_192),
-        part_rows: std::env::var("PART").map_or(64, |p| p.parse().expect("a number")),
+        part_rows,
         ..ScanRequest::new(range, (0..columns).collect())
     };
     let prefix = |agent: u64| KeyRange::prefix(database.event_prefix(&[agent % agents]));
