@@ -58,6 +58,11 @@ impl Prepared {
             };
             return Ok(Description { parameters: described(slots, &types), columns: None });
         }
+        if slots.is_empty()
+            && let Some(columns) = self.schema()
+        {
+            return Ok(Description { parameters: Vec::new(), columns: Some(columns) });
+        }
         let nulls = || Bound(vec![ScalarValue::Null; slots.len()]);
         let bound = match params {
             Some(params) => Bound(params.bind(slots)?),

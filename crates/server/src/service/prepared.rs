@@ -44,8 +44,8 @@ pub(crate) struct PreparedHandle {
 pub(super) enum Outcome {
     /// Rows, with the columns that were announced.
     Rows(SchemaRef, Rows),
-    /// The number of rows changed.
-    Count(u64),
+    /// None: rows were changed.
+    Done,
 }
 
 impl PreparedHandle {
@@ -123,7 +123,7 @@ impl PreparedHandle {
         let bound = self.bound.lock().clone();
         match self.columns() {
             Some(columns) => Ok(Outcome::Rows(columns, self.query(bound.as_ref())?)),
-            None => Ok(Outcome::Count(self.change(bound)?)),
+            None => self.change(bound).map(|_| Outcome::Done),
         }
     }
 
@@ -196,26 +196,35 @@ impl PreparedHandle {
             let value = ScalarValue::try_from_array(column, row);
             value.map(plain).map_err(|error| Status::invalid_argument(error.to_string()))
         };
+        let numbers = self.parameters.iter().filter_map(|(name, _)| number(name));
+        let by_position = numbers.max().unwrap_or(0);
+        let named = self.parameters.iter().filter(|(name, _)| number(name).is_none());
+        let columns = rows.columns();
         let mut params = Params::none();
-        for (place, (name, _)) in self.parameters.iter().enumerate() {
-            if name.starts_with('$') {
-                let Some(column) = rows.columns().get(place) else { break };
-                params.push(value(column)?);
-            } else {
-                let named = rows.column_by_name(name).or_else(|| rows.columns().get(place));
-                let Some(column) = named else { continue };
+        for column in columns.iter().take(by_position) {
+            params.push(value(column)?);
+        }
+        let mut most = by_position;
+        for (name, _) in named {
+            let column = rows.column_by_name(name).or_else(|| columns.get(most));
+            if let Some(column) = column {
                 params = params.with_named(name, value(column)?);
             }
+            most += 1;
         }
-        let given = rows.num_columns();
-        if given > self.parameters.len() {
+        if columns.len() > most {
             return Err(Status::invalid_argument(format!(
-                "the statement has {} parameters, but {given} were bound",
-                self.parameters.len()
+                "the statement has {most} parameters, but {} were bound",
+                columns.len()
             )));
         }
         Ok(params)
     }
+}
+
+/// The place of a parameter by position, from its description's name.
+fn number(name: &str) -> Option<usize> {
+    name.strip_prefix('$')?.parse().ok()
 }
 
 /// Text and blobs as the database holds them; dictionaries are spelled out.

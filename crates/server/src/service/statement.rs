@@ -118,7 +118,7 @@ impl FlightService {
         let outcome = self.workers.run(move || running.run()).await?;
         let (schema, rows) = match outcome {
             Outcome::Rows(schema, rows) => (schema, rows),
-            Outcome::Count(_) => (statement.announced(), Box::pin(futures::stream::empty()) as _),
+            Outcome::Done => (statement.announced(), Box::pin(futures::stream::empty()) as _),
         };
         // The statement is in use as long as its rows are read.
         let held = Box::new((statement, held));

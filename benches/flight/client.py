@@ -1,0 +1,81 @@
+"""The client of `flight`: one step a run; prints seconds, bytes of Arrow data, and rows."""
+
+import sys
+import time
+
+import pyarrow as pa
+import pyarrow.flight as flight
+import pyarrow.parquet as parquet
+
+
+def export(address, ticket, compression="none"):
+    options = flight.FlightCallOptions(headers=[(b"silt-compression", compression.encode())])
+    client = flight.connect(address)
+    began = time.perf_counter()
+    total = rows = 0
+    for chunk in client.do_get(flight.Ticket(ticket.encode()), options):
+        total += chunk.data.nbytes
+        rows += chunk.data.num_rows
+    return time.perf_counter() - began, total, rows
+
+
+def table_of(file):
+    table = parquet.read_table(file)
+    fields = [f.with_type(pa.string()) if f.type == pa.string_view() else f for f in table.schema]
+    return table.cast(pa.schema(fields)).combine_chunks()
+
+
+def ingest(address, name, file):
+    import adbc_driver_flightsql.dbapi as adbc
+
+    table = table_of(file)
+    with adbc.connect(address, autocommit=True) as connection, connection.cursor() as cursor:
+        batches = table.to_batches(max_chunksize=16384)
+        reader = pa.RecordBatchReader.from_batches(table.schema, batches)
+        began = time.perf_counter()
+        rows = cursor.adbc_ingest(name, reader, mode="create")
+        return time.perf_counter() - began, table.nbytes, rows
+
+
+def ingest_key(address, name, file):
+    """Into a table that has its key, by pyarrow's own client."""
+    import adbc_driver_flightsql.dbapi as adbc
+
+    table = table_of(file)
+    ddl = ", ".join(f"{f.name} {sql_type(f.type)}" for f in table.schema)
+    with adbc.connect(address, autocommit=True) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {name} ({ddl}, PRIMARY KEY (l_orderkey, l_linenumber))")
+        batches = table.to_batches(max_chunksize=16384)
+        reader = pa.RecordBatchReader.from_batches(table.schema, batches)
+        began = time.perf_counter()
+        rows = cursor.adbc_ingest(name, reader, mode="append")
+        return time.perf_counter() - began, table.nbytes, rows
+
+
+def sql_type(kind):
+    if pa.types.is_decimal(kind):
+        return f"DECIMAL({kind.precision}, {kind.scale})"
+    return {"int64": "BIGINT", "int32": "INTEGER", "date32[day]": "DATE", "string": "TEXT"}[str(kind)]
+
+
+def write_parquet(file, own):
+    table = table_of(file)
+    began = time.perf_counter()
+    parquet.write_table(table, own)
+    return time.perf_counter() - began, table.nbytes, table.num_rows
+
+
+def read_parquet(file):
+    began = time.perf_counter()
+    table = parquet.read_table(file)
+    return time.perf_counter() - began, table.nbytes, table.num_rows
+
+
+steps = {
+    "export": export,
+    "ingest": ingest,
+    "ingest-key": ingest_key,
+    "write-parquet": write_parquet,
+    "read-parquet": read_parquet,
+}
+print(*steps[sys.argv[1]](*sys.argv[2:]))
