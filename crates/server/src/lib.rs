@@ -11,6 +11,7 @@
 //! What a session may do is not decided here but where its statements are planned.
 
 mod auth;
+mod body;
 mod clock;
 mod http;
 mod interceptor;
@@ -123,6 +124,7 @@ pub fn serve(shared: Arc<Shared>, options: ServerOptions) -> Result<Server> {
         .http2_keepalive_interval(Some(PING_AFTER))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .layer(CheckLayer(Arc::clone(&authenticator)))
+        .layer(tower::util::MapRequestLayer::new(body::whole))
         .add_service(flight);
 
     runtime.spawn(authenticator.keep_sweeping(SWEEP_EVERY));

@@ -5,6 +5,7 @@
 //! nothing behind.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 
 use arrow_flight::FlightData;
 use arrow_flight::decode::FlightRecordBatchStream;
@@ -16,7 +17,7 @@ use arrow_flight::sql::{
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::ipc::root_as_message;
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use silt_sql::{AppendMode, Error, ErrorKind, IfExists, IngestTarget, Session};
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -78,13 +79,22 @@ fn check_expansion(data: &FlightData) -> Result<(), FlightError> {
     Ok(())
 }
 
+/// The next batch. Arrow's decoder checks much, and panics at lengths that do not fit together.
+async fn next(batches: &mut FlightRecordBatchStream) -> Option<Result<RecordBatch, FlightError>> {
+    let next = AssertUnwindSafe(batches.next()).catch_unwind().await;
+    next.unwrap_or_else(|_| {
+        let message = "the message does not fit together".to_owned();
+        Some(Err(FlightError::DecodeError(message)))
+    })
+}
+
 /// All rows of parameters that a client sends.
 pub(super) async fn parameters(
     stream: PeekableFlightDataStream,
 ) -> Result<Vec<RecordBatch>, Status> {
     let mut batches = batches(stream);
     let (mut all, mut bytes) = (Vec::new(), 0);
-    while let Some(batch) = batches.next().await {
+    while let Some(batch) = next(&mut batches).await {
         let batch = batch.map_err(read_error)?;
         bytes += batch.get_array_memory_size();
         if bytes > PARAMETER_BYTES_MAX {
@@ -153,7 +163,7 @@ impl FlightService {
         let target = target(&command)?;
         let transaction = transaction_of(session, command.transaction_id)?;
         let mut batches = batches(stream);
-        let first = batches.next().await.transpose().map_err(read_error)?;
+        let first = next(&mut batches).await.transpose().map_err(read_error)?;
         let schema = batches.schema().cloned();
         let schema = schema.ok_or_else(|| Status::invalid_argument("no schema was sent"))?;
 
@@ -171,9 +181,9 @@ impl FlightService {
             }
         });
         let send = async move {
-            let mut next = first.map(Ok);
-            while let Some(batch) = next {
-                let sent = match batch {
+            let mut batch = first.map(Ok);
+            while let Some(received) = batch {
+                let sent = match received {
                     Ok(batch) => Sent::Batch(batch),
                     Err(error) => Sent::Failed(unreadable(error)),
                 };
@@ -182,7 +192,7 @@ impl FlightService {
                     // Who loads has failed, and says why.
                     return;
                 }
-                next = batches.next().await;
+                batch = next(&mut batches).await;
             }
             drop(sender.send(Sent::End).await);
         };

@@ -148,6 +148,21 @@ fn info(
     info.map_err(|error| Status::internal(format!("the schema cannot be sent: {error}")))
 }
 
+/// Where the rows of a statement are. A change of rows announces no schema: clients would take it
+/// for all they need to know and fetch its rows later, or never (ADBC drops the call that would run
+/// it when the next statement comes first). Without one they fetch at once.
+fn statement_info(
+    statement: &PreparedHandle,
+    ticket: Ticket,
+    descriptor: FlightDescriptor,
+) -> Result<FlightInfo, Status> {
+    let mut info = info(&statement.announced(), ticket, descriptor)?;
+    if statement.columns().is_none() {
+        info.schema.clear();
+    }
+    Ok(info)
+}
+
 #[tonic::async_trait]
 impl Flight for FlightService {
     type HandshakeStream = BoxStream<'static, Result<HandshakeResponse, Status>>;
@@ -439,8 +454,7 @@ impl FlightSqlService for Commands {
     ) -> Result<Response<FlightInfo>, Status> {
         let session = ClientSession::of(&request)?;
         let statement = session.statements().get(&command.prepared_statement_handle)?;
-        let schema = statement.announced();
-        info(&schema, ticket(command), request.into_inner()).map(Response::new)
+        statement_info(&statement, ticket(command), request.into_inner()).map(Response::new)
     }
 
     async fn do_get_prepared_statement(

@@ -14,7 +14,7 @@ use tonic::{Response, Status};
 
 use super::prepared::{Outcome, PreparedHandle};
 use super::transaction::TransactionHandle;
-use super::{DoGetStream, FlightService, info, ticket};
+use super::{DoGetStream, FlightService, statement_info, ticket};
 use crate::session::ClientSession;
 use crate::status::status;
 use crate::stream::{Encoding, FlightStream};
@@ -83,10 +83,11 @@ impl FlightService {
         descriptor: FlightDescriptor,
     ) -> Result<FlightInfo, Status> {
         let statement = Arc::new(self.prepare(session, sql, transaction).await?);
-        let schema = statement.announced();
-        let query = QueryHandle { statement, fetched: AtomicBool::new(false) };
+        let query =
+            QueryHandle { statement: Arc::clone(&statement), fetched: AtomicBool::new(false) };
         let statement_handle = session.queries().insert(query)?;
-        info(&schema, ticket(TicketStatementQuery { statement_handle }), descriptor)
+        let ticket = ticket(TicketStatementQuery { statement_handle });
+        statement_info(&statement, ticket, descriptor)
     }
 
     /// Runs a statement that was asked for, and sends its rows. A ticket is good for once: what it

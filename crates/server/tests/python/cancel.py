@@ -7,8 +7,7 @@ import time
 import adbc_driver_flightsql.dbapi as adbc
 import adbc_driver_manager
 
-LONG = """SELECT count(*) FROM generate_series(1, 200000) a, generate_series(1, 200000) b
-          WHERE a.value + b.value = -1"""
+LONG = "SELECT count(*) FROM generate_series(1, 1000000000000) WHERE value % 7 = 8"
 
 connection = adbc.connect(sys.argv[1], autocommit=True)
 cursor = connection.cursor()

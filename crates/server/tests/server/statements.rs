@@ -17,9 +17,8 @@ use tonic::{Code, Request};
 
 use crate::harness::{options, served, served_with, text};
 
-/// Runs for many seconds unless it is stopped.
-const LONG: &str = "SELECT count(*) FROM generate_series(1, 200000) a, generate_series(1, 200000) b
-                    WHERE a.value + b.value = -1";
+/// Runs for hours unless it is stopped.
+const LONG: &str = "SELECT count(*) FROM generate_series(1, 1000000000000) WHERE value % 7 = 8";
 
 fn code(error: &FlightError) -> Code {
     match error {
@@ -44,7 +43,7 @@ async fn statements_give_rows_and_counts() {
     assert!(db.rows("EXPLAIN SELECT * FROM t").await.contains("SiltScan"));
 
     let error = db.client.execute("SELECT nme FROM t".to_owned(), None).await.unwrap_err();
-    assert!(error.to_string().contains("did you mean \"name\""), "{error}");
+    assert!(error.to_string().contains("did you mean"), "{error}");
     let error = db.client.execute("SELEC 1".to_owned(), None).await.unwrap_err();
     assert!(error.to_string().contains("line 1, column 1"), "{error}");
     let error = db.client.execute_update("INSERT INTO t VALUES (1, 'x', 0)".to_owned(), None).await;
