@@ -84,6 +84,11 @@ impl Prepared {
         Ok(prepared)
     }
 
+    /// Whether it is BEGIN, COMMIT or ROLLBACK.
+    pub fn is_about_transactions(&self) -> bool {
+        self.control.is_some()
+    }
+
     /// How many parameters it has.
     pub fn parameter_count(&self) -> usize {
         self.source.slots().len()

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use silt_catalog::Role;
+use silt_sql::{Session, Shared};
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
@@ -22,6 +23,8 @@ use crate::service::{PreparedHandle, QueryHandle, TransactionHandle};
 pub(crate) struct ClientSession {
     user: Option<String>,
     role: Role,
+    /// Sessions of statements and transactions are made of this one.
+    sql: Mutex<Option<Session>>,
     statements: Handles<PreparedHandle>,
     queries: Handles<QueryHandle>,
     transactions: Handles<TransactionHandle>,
@@ -36,6 +39,7 @@ impl ClientSession {
         Self {
             user,
             role,
+            sql: Mutex::default(),
             statements: Handles::new("prepared statement", "--prepared-max", prepared, handle_idle),
             queries: Handles::new("query", "--queries-max", queries, handle_idle),
             transactions: Handles::new(
@@ -64,6 +68,12 @@ impl ClientSession {
     /// What it may do.
     pub(crate) fn role(&self) -> Role {
         self.role
+    }
+
+    /// A session of the database's, in no transaction, that may do what this one may.
+    pub(crate) fn sql(&self, shared: &Arc<Shared>) -> Session {
+        let mut sql = self.sql.lock();
+        sql.get_or_insert_with(|| Session::with_role(Arc::clone(shared), self.role)).another()
     }
 
     /// Its prepared statements.

@@ -10,3 +10,5 @@ mod metadata;
 mod python;
 #[path = "server/statements.rs"]
 mod statements;
+#[path = "server/transactions.rs"]
+mod transactions;

@@ -168,7 +168,7 @@ impl FlightService {
         let schema = schema.ok_or_else(|| Status::invalid_argument("no schema was sent"))?;
 
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-        let (shared, role) = (std::sync::Arc::clone(&self.shared), session.role());
+        let mut own = session.sql(&self.shared);
         let load = self.workers.run(move || {
             let mut rows = Received(receiver, false);
             let mut load = |session: &mut Session| {
@@ -177,7 +177,7 @@ impl FlightService {
             };
             match &transaction {
                 Some(transaction) => transaction.with(load),
-                None => load(&mut Session::with_role(shared, role)),
+                None => load(&mut own),
             }
         });
         let send = async move {

@@ -16,14 +16,17 @@ use datafusion::arrow::ipc::writer::IpcWriteOptions;
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 use parking_lot::Mutex;
-use silt_sql::{ErrorKind, Params, Prepared, StatementResult};
+use silt_sql::{ErrorKind, Params, Prepared, Session, StatementResult};
 use tokio::sync::watch;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::FlightService;
 use super::transaction::TransactionHandle;
 use crate::status::status;
 use crate::stream::{Rows, wire_schema};
+
+/// How often rows that lost against another commit are tried.
+const ATTEMPTS: usize = 10;
 
 /// A statement that a client prepared.
 pub(crate) struct PreparedHandle {
@@ -36,6 +39,8 @@ pub(crate) struct PreparedHandle {
     bound: Mutex<Option<RecordBatch>>,
     /// The transaction it belongs to, which may be over.
     transaction: Option<Weak<TransactionHandle>>,
+    /// The session it runs in outside of any transaction; locked while it changes rows.
+    own: Option<Mutex<Session>>,
     /// Counts how often somebody asked for the end of what runs.
     cancels: watch::Sender<u64>,
 }
@@ -53,6 +58,7 @@ impl PreparedHandle {
     pub(super) fn new(
         prepared: Prepared,
         transaction: Option<&Arc<TransactionHandle>>,
+        own: Option<Session>,
     ) -> Result<Self, Status> {
         let description = prepared.describe(None).map_err(|error| status(&error))?;
         let parameter =
@@ -63,6 +69,7 @@ impl PreparedHandle {
             columns: Mutex::new(description.columns.map(|schema| wire_schema(&schema))),
             bound: Mutex::default(),
             transaction: transaction.map(Arc::downgrade),
+            own: own.map(Mutex::new),
             cancels: watch::Sender::new(0),
         })
     }
@@ -130,18 +137,42 @@ impl PreparedHandle {
     /// Runs a change of rows once for each row of parameters, all in one commit.
     fn change(&self, bound: Option<RecordBatch>) -> Result<u64, Status> {
         let _transaction = self.transaction()?;
+        let own = self.own.as_ref().map(Mutex::lock);
         let Some(bound) = bound.filter(|_| !self.parameters.is_empty()) else {
             return self.count(&Params::none());
         };
         match bound.num_rows() {
             1 => self.count(&self.params(&bound, 0)?),
             _ => match self.prepared.execute_batch(&bound) {
-                Err(error) if error.kind() == ErrorKind::Unsupported => {
-                    (0..bound.num_rows()).map(|row| self.count(&self.params(&bound, row)?)).sum()
-                }
+                Err(error) if error.kind() == ErrorKind::Unsupported => match own {
+                    Some(mut own) => self.together(&mut own, &bound),
+                    None => self.one_by_one(&bound),
+                },
                 done => done.map_err(|error| status(&error)),
             },
         }
+    }
+
+    /// Runs it once for each row of parameters, in one transaction of its own.
+    fn together(&self, session: &mut Session, bound: &RecordBatch) -> Result<u64, Status> {
+        let mut attempt = 1;
+        loop {
+            session.begin(false).map_err(|error| status(&error))?;
+            let done = self
+                .one_by_one(bound)
+                .and_then(|rows| session.commit().map(|()| rows).map_err(|error| status(&error)));
+            if session.is_in_transaction() {
+                session.rollback().map_err(|error| status(&error))?;
+            }
+            match done {
+                Err(lost) if lost.code() == Code::Aborted && attempt < ATTEMPTS => attempt += 1,
+                done => return done,
+            }
+        }
+    }
+
+    fn one_by_one(&self, bound: &RecordBatch) -> Result<u64, Status> {
+        (0..bound.num_rows()).map(|row| self.count(&self.params(bound, row)?)).sum()
     }
 
     fn count(&self, params: &Params) -> Result<u64, Status> {

@@ -9,7 +9,6 @@ use arrow_flight::sql::TicketStatementQuery;
 use arrow_flight::{FlightDescriptor, FlightInfo};
 use bytes::Bytes;
 use futures::FutureExt;
-use silt_sql::Session;
 use tonic::{Response, Status};
 
 use super::prepared::{Outcome, PreparedHandle};
@@ -60,16 +59,20 @@ impl FlightService {
         transaction: Option<Bytes>,
     ) -> Result<PreparedHandle, Status> {
         let transaction = transaction_of(session, transaction)?;
-        let (shared, role) = (Arc::clone(&self.shared), session.role());
+        let session = session.sql(&self.shared);
         let work = move || {
             let prepared = match &transaction {
                 Some(transaction) => transaction.prepare(&sql)?,
-                None => {
-                    let session = Session::with_role(shared, role);
-                    session.prepare(&sql).map_err(|error| status(&error))?
-                }
+                None => session.prepare(&sql).map_err(|error| status(&error))?,
             };
-            PreparedHandle::new(prepared, transaction.as_ref())
+            if prepared.is_about_transactions() {
+                return Err(Status::unimplemented(
+                    "BEGIN, COMMIT and ROLLBACK are calls here and no statements: BeginTransaction \
+                     and EndTransaction (in ADBC: autocommit off, then commit() and rollback())",
+                ));
+            }
+            let own = transaction.is_none().then_some(session);
+            PreparedHandle::new(prepared, transaction.as_ref(), own)
         };
         self.workers.run(work).await
     }

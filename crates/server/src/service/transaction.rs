@@ -1,5 +1,7 @@
 //! Transactions: one session of `silt-sql` each, kept under a handle of the client's.
 
+use std::sync::Arc;
+
 use arrow_flight::sql::EndTransaction;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -18,24 +20,25 @@ pub(crate) struct TransactionHandle {
 }
 
 impl TransactionHandle {
-    /// The transaction that `session` has begun.
-    pub(super) fn new(session: Session) -> Self {
-        Self { session: Mutex::new(Some(session)) }
+    /// Begins one. Blocks.
+    fn begin(mut session: Session) -> Result<Self, Status> {
+        session.begin(false).map_err(|error| status(&error))?;
+        Ok(Self { session: Mutex::new(Some(session)) })
     }
 
-    /// Whether it is neither committed nor rolled back.
+    /// Whether it is neither committed nor rolled back. Blocks while a load runs in it.
     pub(super) fn is_open(&self) -> bool {
         self.session.lock().is_some()
     }
 
-    /// Prepares a statement that runs within it.
+    /// Prepares a statement that runs within it. Blocks.
     pub(super) fn prepare(&self, sql: &str) -> Result<Prepared, Status> {
         let session = self.session.lock();
         let session = session.as_ref().ok_or_else(over)?;
         session.prepare(sql).map_err(|error| status(&error))
     }
 
-    /// Does something with its session.
+    /// Does something with its session. Blocks.
     pub(super) fn with<T>(
         &self,
         work: impl FnOnce(&mut Session) -> Result<T, Status>,
@@ -44,32 +47,40 @@ impl TransactionHandle {
     }
 
     /// Ends it. Blocks.
-    pub(super) fn end(&self, action: EndTransaction) -> Result<(), Status> {
+    fn end(&self, action: EndTransaction) -> Result<(), Status> {
         let session = self.session.lock().take();
         let mut session = session.ok_or_else(over)?;
-        let _ = (&mut session, action);
-        Err(Status::unimplemented("EndTransaction"))
+        let done = match action {
+            EndTransaction::Commit => session.commit(),
+            EndTransaction::Rollback | EndTransaction::Unspecified => session.rollback(),
+        };
+        done.map_err(|error| status(&error))
     }
 }
 
 impl FlightService {
     /// Opens a transaction and gives its handle.
     pub(super) async fn begin(&self, session: &ClientSession) -> Result<Bytes, Status> {
-        let _ = session;
-        Err(Status::unimplemented("BeginTransaction"))
+        let sql = session.sql(&self.shared);
+        let transaction = self.workers.run(move || TransactionHandle::begin(sql)).await?;
+        session.transactions().insert(transaction)
     }
 
-    /// Ends a transaction.
+    /// Ends a transaction. It is over even if its commit fails.
     pub(super) async fn end(
         &self,
         session: &ClientSession,
         handle: &[u8],
         action: EndTransaction,
     ) -> Result<(), Status> {
+        if action == EndTransaction::Unspecified {
+            return Err(Status::invalid_argument("neither commit nor rollback is said"));
+        }
         let transaction = session.transactions().get(handle)?;
-        self.workers.run(move || transaction.end(action)).await?;
+        let ended = Arc::clone(&transaction);
+        let done = self.workers.run(move || ended.end(action)).await;
         session.transactions().remove(handle);
-        Ok(())
+        done
     }
 }
 

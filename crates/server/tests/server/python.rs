@@ -84,3 +84,8 @@ fn adbc_cancels_a_long_query() {
 fn pyarrow_reads_by_plain_flight() {
     script("plain.py");
 }
+
+#[test]
+fn adbc_commits_rolls_back_and_loses_conflicts() {
+    script("transactions.py");
+}

@@ -127,6 +127,27 @@ async fn prepared_statement_runs_with_each_binding_and_not_before_it_is_fetched(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_rows_of_parameters_are_one_commit_for_every_statement() {
+    let mut db = served().await;
+    db.run("CREATE TABLE t (id BIGINT PRIMARY KEY, v BIGINT NOT NULL)").await;
+    db.run("INSERT INTO t VALUES (1, 10), (2, 20), (3, 30)").await;
+    let update = "UPDATE t SET v = 100 / ? WHERE id = ?".to_owned();
+    let mut update = db.client.prepare(update, None).await.unwrap();
+    let pairs = |pairs: &[(i64, i64)]| {
+        let divisors: ArrayRef = Arc::new(Int64Array::from_iter_values(pairs.iter().map(|p| p.0)));
+        let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(pairs.iter().map(|p| p.1)));
+        RecordBatch::try_from_iter([("1", divisors), ("2", ids)]).unwrap()
+    };
+    update.set_parameters(pairs(&[(1, 1), (0, 2)])).unwrap();
+    assert!(update.execute_update().await.is_err(), "a division by zero");
+    let values = "SELECT v FROM t ORDER BY id";
+    assert_eq!(db.rows(values).await, "10\n20\n30");
+    update.set_parameters(pairs(&[(1, 1), (2, 2), (5, 9)])).unwrap();
+    assert_eq!(update.execute_update().await.unwrap(), 2);
+    assert_eq!(db.rows(values).await, "100\n50\n30");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn type_of_a_column_follows_its_parameter() {
     let mut db = served().await;
     let mut query = db.client.prepare("SELECT ? AS x".to_owned(), None).await.unwrap();
