@@ -44,7 +44,9 @@ def ingest_key(address, name, file):
     table = table_of(file)
     ddl = ", ".join(f"{f.name} {sql_type(f.type)}" for f in table.schema)
     with adbc.connect(address, autocommit=True) as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE TABLE {name} ({ddl}, PRIMARY KEY (l_orderkey, l_linenumber))")
+        key = "PRIMARY KEY (l_orderkey, l_linenumber)"
+        cursor.adbc_statement.set_sql_query(f"CREATE TABLE {name} ({ddl}, {key})")
+        cursor.adbc_statement.execute_update()
         batches = table.to_batches(max_chunksize=16384)
         reader = pa.RecordBatchReader.from_batches(table.schema, batches)
         began = time.perf_counter()

@@ -53,9 +53,10 @@ struct Measured {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let folder = tempfile::tempdir()?;
-    let batches: Vec<RecordBatch> = LineItemArrow::new(LineItemGenerator::new(arguments.scale, 1, 1))
-        .with_batch_size(8_192)
-        .collect::<std::result::Result<_, _>>()?;
+    let batches: Vec<RecordBatch> =
+        LineItemArrow::new(LineItemGenerator::new(arguments.scale, 1, 1))
+            .with_batch_size(8_192)
+            .collect::<std::result::Result<_, _>>()?;
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     println!("lineitem of scale {}: {rows} rows", arguments.scale);
     let python = arguments.python.clone().unwrap_or_else(default_python);
@@ -82,7 +83,10 @@ fn main() -> Result<()> {
     };
     if wanted("export") {
         report("export", &best(&["export", &address, &format!("SELECT * FROM {TABLE}")])?);
-        report("export, lz4", &best(&["export", &address, &format!("SELECT * FROM {TABLE}"), "lz4"])?);
+        report(
+            "export, lz4",
+            &best(&["export", &address, &format!("SELECT * FROM {TABLE}"), "lz4"])?,
+        );
     }
     if wanted("memory") {
         let memory = memory::Memory::serve(&batches)?;
@@ -92,7 +96,9 @@ fn main() -> Result<()> {
         let file = folder.path().join("lineitem.parquet");
         write_parquet(&file, &batches)?;
         let file = file.to_string_lossy().into_owned();
-        for (what, command) in [("ingest with key", "ingest-key"), ("ingest by ADBC, no key", "ingest")] {
+        for (what, command) in
+            [("ingest with key", "ingest-key"), ("ingest by ADBC, no key", "ingest")]
+        {
             report(what, &client(&[command, &address, "sent", &file])?);
             db.execute("DROP TABLE sent", params![])?;
         }
@@ -149,7 +155,8 @@ fn measured(python: &Path, arguments: &[&str]) -> Result<Measured> {
         return Err(format!("{arguments:?}: {text}").into());
     }
     let text = String::from_utf8(output.stdout)?;
-    let numbers: Vec<f64> = text.split_whitespace().map(str::parse).collect::<std::result::Result<_, _>>()?;
+    let numbers: Vec<f64> =
+        text.split_whitespace().map(str::parse).collect::<std::result::Result<_, _>>()?;
     let [seconds, bytes, rows] = numbers[..] else { return Err(format!("said {text}").into()) };
     Ok(Measured { seconds, cpu_seconds, bytes, rows })
 }
