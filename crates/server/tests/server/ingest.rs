@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::{
-    CommandStatementIngest, ProstMessageExt, TableDefinitionOptions, TableExistsOption,
-    TableNotExistOption,
+    CommandStatementIngest, EndTransaction, ProstMessageExt, TableDefinitionOptions,
+    TableExistsOption, TableNotExistOption,
 };
 use arrow_flight::{FlightData, FlightDescriptor};
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -15,7 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 use prost::Message;
 use tonic::Code;
 
-use crate::harness::{Served, served};
+use crate::harness::{Served, served, text};
 
 fn command(
     table: &str,
@@ -111,6 +111,26 @@ async fn rows_with_keys_replace_or_stay_as_asked_and_a_stream_is_whole_or_absent
     assert_eq!(send(&mut db, keyed("replace"), 2_990..3_010).await, Ok(20));
     assert_eq!(db.rows("SELECT name FROM t WHERE id = 2999").await, "name 2999");
     assert_eq!(send(&mut db, keyed("maybe"), 0..1).await, Err(Code::InvalidArgument));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_belong_to_the_transaction_that_is_named() {
+    use {TableExistsOption as Exists, TableNotExistOption as Missing};
+    let mut db = served().await;
+    for (end, after) in [(EndTransaction::Rollback, "0"), (EndTransaction::Commit, "3000")] {
+        db.run("DROP TABLE IF EXISTS t").await;
+        db.run("CREATE TABLE t (id BIGINT PRIMARY KEY, name TEXT)").await;
+        let transaction = db.client.begin_transaction().await.unwrap();
+        let mut command = command("t", Missing::Fail, Exists::Append);
+        command.transaction_id = Some(transaction.clone());
+        assert_eq!(send(&mut db, command, 0..3_000).await, Ok(3_000));
+        let count = "SELECT count(*) FROM t";
+        let info = db.client.execute(count.to_owned(), Some(transaction.clone())).await.unwrap();
+        assert_eq!(text(&db.fetch(info).await.1), "3000");
+        assert_eq!(db.rows(count).await, "0");
+        db.client.end_transaction(transaction, end).await.unwrap();
+        assert_eq!(db.rows(count).await, after);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
