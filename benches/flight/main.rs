@@ -4,6 +4,12 @@
 //! The client is a process of its own (`client.py`); the servers are this one, whose CPU time is
 //! told beside the client's clock.
 
+#![expect(
+    unreachable_pub,
+    clippy::disallowed_methods,
+    reason = "a bench: it has a clock and files of its own"
+)]
+
 mod memory;
 
 use std::path::{Path, PathBuf};
@@ -180,7 +186,6 @@ fn cpu_seconds() -> Result<f64> {
     Ok(ticks.sum::<std::result::Result<f64, _>>()? / TICKS_PER_SECOND)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a file for the client, beside the database")]
 fn write_parquet(file: &Path, batches: &[RecordBatch]) -> Result<()> {
     let file = std::fs::File::create(file)?;
     let mut writer = ArrowWriter::try_new(file, batches[0].schema(), None)?;

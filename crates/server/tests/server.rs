@@ -1,5 +1,7 @@
 //! The server through Arrow's own client, and through Python's.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, unreachable_pub, reason = "tests")]
+
 #[path = "server/harness.rs"]
 mod harness;
 #[path = "server/ingest.rs"]
