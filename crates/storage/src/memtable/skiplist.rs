@@ -87,13 +87,11 @@ impl SkipListMemtable {
         else {
             return;
         };
-        let lowest = match start {
-            Bound::Included(key) | Bound::Excluded(key) => prefix_of(key),
-            Bound::Unbounded => self.entries.front().map_or(0, |first| first.key().number()),
-        };
+        // Where keys begin, not where the range does: most of it may be empty.
+        let lowest = self.first(start).map_or(0, |first| first.key().number());
         // Shown next is what lies below `high`; at first, that number itself up to `end`.
         let (mut high, mut is_begun) = (last.key().number(), false);
-        let mut width = high.saturating_sub(lowest) / 8;
+        let mut width = high.saturating_sub(lowest) / 4;
         let mut stretch = Vec::with_capacity(STRETCH_MAX);
         loop {
             let from = high.saturating_sub(width).max(lowest);
@@ -118,7 +116,8 @@ impl SkipListMemtable {
             if stretch.len() > STRETCH_MAX {
                 if width > narrowest {
                     // As dense as here it may be there.
-                    let walked = stretch[STRETCH_MAX].key().number().saturating_sub(from);
+                    let [first, last] = [0, STRETCH_MAX].map(|at| stretch[at].key().number());
+                    let walked = last.saturating_sub(first);
                     width = (walked / 4).min(width / 8).max(narrowest);
                     continue;
                 }
