@@ -59,7 +59,7 @@ struct Op {
 }
 
 /// Key and row of one operation, as the memtable keeps them: a view of the memory of its batch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct EntryBytes {
     bytes: Buffer,
     key_len: u32,

@@ -252,7 +252,8 @@ fn row_written_between_log_and_manifest_is_in_one_place_after_any_crash() {
         let engine = Engine::open(env_on(&image), &dir(), small()).unwrap();
         let tree = &engine.describe().trees[0];
         let in_memory: u64 = tree.memtables.iter().map(|memtable| memtable.entries).sum();
-        let in_files: u64 = tree.levels[0].files.iter().map(|file| file.rows).sum();
+        let files = tree.levels.iter().flat_map(|level| &level.files);
+        let in_files: u64 = files.map(|file| file.rows).sum();
         assert_eq!(in_memory + in_files, 10);
     }
 }

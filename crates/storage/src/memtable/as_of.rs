@@ -47,4 +47,8 @@ impl Memtable for AsOf {
             false => ControlFlow::Continue(()),
         });
     }
+
+    fn is_private(&self) -> bool {
+        true
+    }
 }

@@ -62,6 +62,10 @@ impl Memtable for BTreeMemtable {
             }
         }
     }
+
+    fn is_private(&self) -> bool {
+        false
+    }
 }
 
 /// `BTreeMap::range` panics on a range that ends before it starts.

@@ -8,6 +8,7 @@
 //! descending, and unique: nothing is ever replaced or removed. That is what makes the skip list
 //! safe to read while it grows (crossbeam-skiplist 0.1.3 loses reads while a key is replaced).
 
+mod arrivals;
 mod as_of;
 mod btree;
 mod filter;
@@ -23,6 +24,7 @@ use crate::key::key_hash;
 use crate::options::MemtableKind;
 use crate::{OpKind, SeqNo};
 
+use arrivals::{Arrivals, ENTRY_BYTES};
 use as_of::AsOf;
 use filter::KeyFilter;
 pub(crate) use run::MemRun;
@@ -61,10 +63,16 @@ pub(crate) trait Memtable: Send + Sync + std::fmt::Debug {
         reverse: bool,
         visitor: &mut dyn FnMut(MemEntry<'_>) -> ControlFlow<()>,
     );
+
+    /// Whether its entries are no commit's, but stand under numbers that other readers know
+    /// commits by, as those of an open transaction do: what scans find out with them is kept for
+    /// nobody else. They are not inserted through [`TreeMemtable::insert_all`] either.
+    fn is_private(&self) -> bool;
 }
 
-/// Bytes an entry takes beside its key and row: the node, with its tower and its allocation.
-const ENTRY_OVERHEAD_BYTES: usize = 112;
+/// Bytes an entry takes beside its key and row: the node, with its tower and its allocation, and
+/// its place among the arrivals.
+const ENTRY_OVERHEAD_BYTES: usize = 112 + ENTRY_BYTES;
 
 /// One tree's active or frozen memtable: the entries, and what flush and the log need to know.
 #[derive(Debug)]
@@ -85,6 +93,8 @@ pub(crate) struct TreeMemtable {
     /// The commit times of its entries.
     min_micros: AtomicI64,
     max_micros: AtomicI64,
+    /// What came and was not scanned yet.
+    arrivals: Arrivals,
     /// What scans made of it.
     runs: MemRuns,
 }
@@ -113,6 +123,7 @@ impl TreeMemtable {
             frozen_at: AtomicU64::new(u64::MAX),
             min_micros: AtomicI64::new(i64::MAX),
             max_micros: AtomicI64::new(i64::MIN),
+            arrivals: Arrivals::default(),
             runs: MemRuns::default(),
         }
     }
@@ -144,13 +155,16 @@ impl TreeMemtable {
     ) {
         let (mut count, mut deletes, mut bytes) = (0, 0, 0);
         let before = self.len();
+        let mut arrived = Vec::with_capacity(entries.size_hint().0);
         for (entry, kind) in entries {
             self.filter.insert(before + count, key_hash(entry.key()));
             count += 1;
             deletes += usize::from(kind == OpKind::Delete);
             bytes += entry.len() + ENTRY_OVERHEAD_BYTES;
+            arrived.push((entry.clone(), kind));
             self.table.insert(entry, seq, kind);
         }
+        self.arrivals.push(seq, arrived);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.gauge.fetch_add(bytes, Ordering::Relaxed);
         self.entries.fetch_add(count, Ordering::Relaxed);
@@ -211,6 +225,11 @@ impl TreeMemtable {
     /// What `snapshot` sees as columns, newest first; none if that cannot be said any more.
     pub(crate) fn runs_at(&self, snapshot: SeqNo) -> Option<Vec<Arc<MemRun>>> {
         self.runs.at(self, snapshot)
+    }
+
+    /// See [`Memtable::is_private`].
+    pub(crate) fn is_private(&self) -> bool {
+        self.table.is_private()
     }
 
     /// Memory of its runs.

@@ -1,10 +1,14 @@
 //! [`MemRun`]: a memtable's entries of a window of numbers as columns, for scans that come again.
 //!
 //! A memtable only grows, so what it holds up to a published number never changes: a reader turns
-//! the entries since the last reader's number into a run of their own and finds those before as
-//! they were. Runs are immutable, stand in key order with one entry a key, and hide one another as
-//! files do (RULES.md 24). Small ones are made anew together with what is added, so that their
-//! number stays within the logarithm of the memtable's size.
+//! what came since the last reader's number ([`Arrivals`](super::arrivals::Arrivals)) into a run of
+//! its own and finds the rest as it was. Runs are immutable, stand in key order with one entry a
+//! key, and hide one another as files do (RULES.md 24).
+//!
+//! A handful of runs costs a reader next to nothing. From then on older ones of like size are put
+//! together two by two, so that their number stays within the logarithm of the memtable's size
+//! and an entry is moved as often at most. The newest stays by itself: all that a reader has to look
+//! up in older sources is in it.
 
 use std::ops::{Bound, ControlFlow, Range};
 use std::sync::Arc;
@@ -15,24 +19,26 @@ use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use parking_lot::Mutex;
 use silt_codec::{BatchBuilder, ColumnId, KeyBuffer, Schemas};
 
-use super::{MemEntry, TreeMemtable};
+use super::TreeMemtable;
+use super::arrivals::ENTRY_BYTES;
+use crate::batch::{EntryBytes, prefix_of};
 use crate::{OpKind, Result, SeqNo};
 
-/// Newer entries are put together with the run before them if that is not this many times larger.
-const GROWTH: usize = 4;
+/// So many runs are left as they are.
+const RUNS_FREE: usize = 4;
 
 /// Entries of one memtable above one number and up to another: of each key the newest.
 #[derive(Debug)]
 pub(crate) struct MemRun {
     /// Unlike that of any other run of this process.
     id: u64,
-    /// Entries at or below this number are in runs before.
-    after: SeqNo,
     /// The lowest number of an entry in its window, kept or not.
     min_seq: SeqNo,
     /// The highest number of an entry in it.
     max_seq: SeqNo,
     keys: KeyBuffer,
+    /// By key.
+    entries: Vec<(EntryBytes, OpKind)>,
     /// The entries that are deletes; none if there are none.
     deletes: Option<BooleanBuffer>,
     columns: Mutex<Vec<(ColumnId, ArrayRef)>>,
@@ -49,6 +55,11 @@ impl MemRun {
     /// Its number.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The highest number of its entries.
+    pub(crate) fn max_seq(&self) -> SeqNo {
+        self.max_seq
     }
 
     /// Its keys, ascending.
@@ -87,10 +98,9 @@ impl MemRun {
     }
 
     /// The columns at `projection` of the current schema, all rows of them; those of deletes are
-    /// NULL. What was not asked for before is read from `memtable` now, and kept if `keeps`.
+    /// NULL. What was not asked for before is read now, and kept if `keeps`.
     pub(crate) fn columns(
         &self,
-        memtable: &TreeMemtable,
         schemas: &Schemas,
         projection: &[usize],
         keeps: bool,
@@ -107,22 +117,10 @@ impl MemRun {
         }
         let mut found = Vec::new();
         if !missing.is_empty() {
-            let mut builder = BatchBuilder::new(schemas, &missing, self.keys.len());
-            let mut failed: Result<()> = Ok(());
-            each_within(memtable, self.after, self.max_seq, |is_newest, entry| {
-                if !is_newest {
-                    return ControlFlow::Continue(());
-                }
-                let row = (entry.kind == OpKind::Put).then_some(entry.row);
-                match builder.push(entry.key, row) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(error) => {
-                        failed = Err(error.into());
-                        ControlFlow::Break(())
-                    }
-                }
-            });
-            failed?;
+            let mut builder = BatchBuilder::new(schemas, &missing, self.entries.len());
+            for (entry, kind) in &self.entries {
+                builder.push(entry.key(), (*kind == OpKind::Put).then(|| entry.row()))?;
+            }
             let columns = builder.finish()?;
             found = missing.iter().map(|&column| id(column)).zip(columns).collect();
         }
@@ -140,31 +138,48 @@ impl MemRun {
         Ok(columns)
     }
 
-    fn build(memtable: &TreeMemtable, after: SeqNo, through: SeqNo) -> Self {
-        let mut keys = KeyBuffer::new();
-        let mut kinds = BooleanBufferBuilder::new(0);
-        let (mut min_seq, mut max_seq, mut any_delete) = (SeqNo::MAX, 0, false);
-        each_within(memtable, after, through, |is_newest, entry| {
-            min_seq = min_seq.min(entry.seq);
-            max_seq = max_seq.max(entry.seq);
-            if is_newest {
-                keys.push(entry.key);
-                kinds.append(entry.kind == OpKind::Delete);
-                any_delete |= entry.kind == OpKind::Delete;
-            }
-            ControlFlow::Continue(())
-        });
-        let bytes = keys.byte_len() + keys.len() * size_of::<usize>() + keys.len() / 8;
+    /// Of `entries`, those of equal keys newest first, the newest of each key. Whole stretches of
+    /// them are in order already; the sort finds those and merges them.
+    fn build(mut entries: Vec<(EntryBytes, OpKind)>, (min_seq, max_seq): (SeqNo, SeqNo)) -> Self {
+        let place = |(index, (entry, _)): (usize, &(EntryBytes, OpKind))| {
+            let index = u32::try_from(index).expect("a memtable has fewer entries");
+            (prefix_of(entry.key()), index)
+        };
+        let mut order: Vec<(u128, u32)> = entries.iter().enumerate().map(place).collect();
+        let key = |index: u32| entries[index as usize].0.key();
+        order.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| key(*left).cmp(key(*right))));
+        order.dedup_by(|(a, right), (b, left)| a == b && key(*left) == key(*right));
+
+        let bytes = order.iter().map(|(_, index)| key(*index).len()).sum();
+        let mut keys = KeyBuffer::with_capacity(order.len(), bytes);
+        let mut kinds = BooleanBufferBuilder::new(order.len());
+        let mut any_delete = false;
+        let take = |&(_, index): &(u128, u32)| {
+            let (entry, kind) = &mut entries[index as usize];
+            let (entry, kind) = (std::mem::take(entry), *kind);
+            keys.push(entry.key());
+            kinds.append(kind == OpKind::Delete);
+            any_delete |= kind == OpKind::Delete;
+            (entry, kind)
+        };
+        let entries: Vec<_> = order.iter().map(take).collect();
+        let each = size_of::<usize>() + ENTRY_BYTES;
         Self {
             id: NEXT_RUN.fetch_add(1, Ordering::Relaxed),
-            after,
             min_seq,
             max_seq,
+            bytes: AtomicUsize::new(bytes + keys.len() * each + keys.len() / 8),
             keys,
+            entries,
             deletes: any_delete.then(|| kinds.finish()),
             columns: Mutex::default(),
-            bytes: AtomicUsize::new(bytes),
         }
+    }
+
+    /// What both hold.
+    fn merged(older: &Self, newer: &Self) -> Self {
+        let entries = newer.entries.iter().chain(&older.entries).cloned().collect();
+        Self::build(entries, (older.min_seq, newer.max_seq))
     }
 }
 
@@ -175,33 +190,52 @@ impl MemRuns {
     /// Everything up to the snapshot's number was inserted before it was published.
     pub(crate) fn at(&self, memtable: &TreeMemtable, snapshot: SeqNo) -> Option<Vec<Arc<MemRun>>> {
         let mut runs = self.0.lock();
+        if memtable.is_private() {
+            if runs.is_empty() {
+                runs.push(Arc::new(Self::visited(memtable, snapshot)));
+            }
+            return Some(runs.clone());
+        }
         let seen = runs.iter().take_while(|run| run.max_seq <= snapshot).count();
         if seen < runs.len() {
             // A run of which the snapshot sees nothing was made for later readers alone.
             let is_apart = runs[seen].min_seq > snapshot;
             return is_apart.then(|| runs[..seen].iter().rev().cloned().collect());
         }
-        let newest = runs.last().map_or(0, |run| run.max_seq);
-        if memtable.max_seq().min(snapshot) > newest {
-            Self::extend(&mut runs, memtable, snapshot);
+        let arrived = memtable.arrivals.take(snapshot);
+        if let (Some(newest), Some(oldest)) = (arrived.first(), arrived.last()) {
+            Self::tidy(&mut runs);
+            let window = (oldest.seq, newest.seq);
+            let entries = arrived.into_iter().flat_map(|arrival| arrival.entries).collect();
+            runs.push(Arc::new(MemRun::build(entries, window)));
         }
         Some(runs.iter().rev().cloned().collect())
     }
 
-    fn extend(runs: &mut Vec<Arc<MemRun>>, memtable: &TreeMemtable, snapshot: SeqNo) {
-        let held: usize = runs.iter().map(|run| run.keys.len()).sum();
-        let mut fresh = memtable.len().saturating_sub(held);
-        while let Some(last) = runs.last()
-            && last.keys.len() < fresh.saturating_mul(GROWTH)
+    /// Puts runs of like size together, where there are more than a few.
+    fn tidy(runs: &mut Vec<Arc<MemRun>>) {
+        while runs.len() >= RUNS_FREE
+            && let [.., older, newer] = &runs[..]
+            && older.keys.len() <= newer.keys.len()
         {
-            fresh += last.keys.len();
-            runs.pop();
+            let merged = MemRun::merged(older, newer);
+            runs.truncate(runs.len() - 2);
+            runs.push(Arc::new(merged));
         }
-        let after = runs.last().map_or(0, |run| run.max_seq);
-        let run = MemRun::build(memtable, after, snapshot);
-        if !run.keys.is_empty() {
-            runs.push(Arc::new(run));
-        }
+    }
+
+    /// All that `snapshot` sees of a memtable whose entries did not arrive here.
+    fn visited(memtable: &TreeMemtable, snapshot: SeqNo) -> MemRun {
+        let mut entries = Vec::with_capacity(memtable.len());
+        let mut window = (SeqNo::MAX, 0);
+        memtable.visit((Bound::Unbounded, Bound::Unbounded), false, |entry| {
+            if entry.seq <= snapshot {
+                window = (window.0.min(entry.seq), window.1.max(entry.seq));
+                entries.push((EntryBytes::copy_of(entry.key, entry.row), entry.kind));
+            }
+            ControlFlow::Continue(())
+        });
+        MemRun::build(entries, window)
     }
 
     /// Memory held.
@@ -210,35 +244,11 @@ impl MemRuns {
     }
 }
 
-/// Shows `found` the entries above `after` and up to `through`, by key, and whether each is its
-/// key's newest of them.
-fn each_within(
-    memtable: &TreeMemtable,
-    after: SeqNo,
-    through: SeqNo,
-    mut found: impl FnMut(bool, MemEntry<'_>) -> ControlFlow<()>,
-) {
-    let mut last: Vec<u8> = Vec::new();
-    let mut has_last = false;
-    memtable.visit((Bound::Unbounded, Bound::Unbounded), false, |entry| {
-        if entry.seq <= after || entry.seq > through {
-            return ControlFlow::Continue(());
-        }
-        let is_newest = !has_last || last != entry.key;
-        if is_newest {
-            last.clear();
-            last.extend_from_slice(entry.key);
-            has_last = true;
-        }
-        found(is_newest, entry)
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::EntryBytes;
     use crate::options::MemtableKind;
+    use crate::vfs::SeededRandom;
 
     fn memtable(entries: &[(&str, SeqNo, OpKind)]) -> TreeMemtable {
         let memtable = TreeMemtable::new(MemtableKind::SkipList, Arc::default());
@@ -268,30 +278,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_later_becomes_a_run_of_its_own_unless_the_one_before_is_small() {
-        let names: Vec<String> = (10..50).map(|number| number.to_string()).collect();
-        let many: Vec<_> = names.iter().map(|name| (name.as_str(), 1, OpKind::Put)).collect();
-        let memtable = memtable(&many);
+    fn what_came_since_the_last_reader_becomes_a_run_of_its_own() {
+        let memtable = memtable(&[("a", 1, OpKind::Put), ("b", 1, OpKind::Put)]);
         let first = memtable.runs_at(1).unwrap();
-        insert(&memtable, &[("10", 2, OpKind::Put)]);
-        let second = memtable.runs_at(2).unwrap();
-        assert_eq!(second.len(), 2);
-        assert_eq!(keys(&second[..1]), [["10"]]);
+        insert(&memtable, &[("a", 2, OpKind::Put), ("z", 4, OpKind::Put)]);
+        let second = memtable.runs_at(3).unwrap();
+        assert_eq!(keys(&second), [vec!["a"], vec!["a", "b"]], "4 is not published");
         assert_eq!(second[1].id(), first[0].id());
-        insert(&memtable, &[("11", 3, OpKind::Put)]);
-        let third = memtable.runs_at(3).unwrap();
-        assert_eq!(keys(&third[..1]), [["10", "11"]]);
-        assert_eq!(third[1].id(), first[0].id());
+        let third = memtable.runs_at(4).unwrap();
+        assert_eq!(keys(&third), [vec!["z"], vec!["a"], vec!["a", "b"]]);
+        assert_eq!(third[1].id(), second[0].id());
         // Nothing came since.
         assert_eq!(memtable.runs_at(7).unwrap()[0].id(), third[0].id());
     }
 
     #[test]
     fn reader_below_a_run_has_none_but_one_between_two_has_the_older() {
-        let names: Vec<String> = (10..50).map(|number| number.to_string()).collect();
-        let many: Vec<_> = names.iter().map(|name| (name.as_str(), 4, OpKind::Put)).collect();
-        let memtable = memtable(&many);
-        insert(&memtable, &[("99", 2, OpKind::Put)]);
+        let memtable = memtable(&[("10", 4, OpKind::Put), ("99", 2, OpKind::Put)]);
         memtable.runs_at(5).unwrap();
         insert(&memtable, &[("10", 8, OpKind::Put)]);
         assert_eq!(memtable.runs_at(9).unwrap().len(), 2);
@@ -299,5 +302,45 @@ mod tests {
         assert_eq!(memtable.runs_at(6).unwrap().len(), 1);
         assert_eq!(memtable.runs_at(4).unwrap().len(), 1);
         assert_eq!(memtable.runs_at(1).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn runs_read_at_any_number_are_the_newest_entries_up_to_it_and_stay_few() {
+        let random = SeededRandom::new(5);
+        for kind in [MemtableKind::SkipList, MemtableKind::BTree] {
+            let memtable = TreeMemtable::new(kind, Arc::default());
+            let mut newest = std::collections::BTreeMap::new();
+            for seq in 1..=600 {
+                for _ in 0..1 + random.below(4) {
+                    let key = format!("a key of more than sixteen bytes {}", random.below(300));
+                    let op = if random.chance(30) { OpKind::Delete } else { OpKind::Put };
+                    if newest.get(&key).is_none_or(|(last, _)| *last < seq) {
+                        let row = seq.to_string();
+                        let entry = EntryBytes::copy_of(key.as_bytes(), row.as_bytes());
+                        memtable.insert(entry, seq, op);
+                        newest.insert(key, (seq, op));
+                    }
+                }
+                if !random.chance(40) {
+                    continue;
+                }
+                let runs = memtable.runs_at(seq).unwrap();
+                assert!(runs.len() <= RUNS_FREE + 9, "{} runs", runs.len());
+                let mut seen = std::collections::BTreeMap::new();
+                for run in &runs {
+                    let mut last: Option<&[u8]> = None;
+                    for (at, (entry, op)) in run.entries.iter().enumerate() {
+                        assert!(last.replace(entry.key()).is_none_or(|last| last < entry.key()));
+                        assert_eq!(run.keys().get(at), entry.key());
+                        let is_delete = run.deletes().is_some_and(|deletes| deletes.value(at));
+                        assert_eq!(is_delete, *op == OpKind::Delete);
+                        let row: SeqNo = String::from_utf8_lossy(entry.row()).parse().unwrap();
+                        let key = String::from_utf8(entry.key().to_vec()).unwrap();
+                        seen.entry(key).or_insert((row, *op));
+                    }
+                }
+                assert_eq!(seen, newest);
+            }
+        }
     }
 }

@@ -56,6 +56,10 @@ impl Memtable for SkipListMemtable {
             next = entry.next();
         }
     }
+
+    fn is_private(&self) -> bool {
+        false
+    }
 }
 
 /// Entries that are walked forward to be shown from behind, at most.

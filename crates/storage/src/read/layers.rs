@@ -8,11 +8,11 @@
 use std::sync::Arc;
 
 use super::plan::Planner;
-use super::shadow::{Shadows, Source};
+use super::shadow::{Newer, Shadows, Source};
 use super::source::{Groups, open_file};
 use crate::Result;
 use crate::key::key_hash;
-use crate::memtable::{MemRun, TreeMemtable};
+use crate::memtable::MemRun;
 use crate::version::LiveFile;
 
 /// Ranges that hold fewer than one in this many of the tree's row groups are merged: bitmaps are
@@ -29,8 +29,11 @@ pub(crate) struct Layer {
 #[derive(Clone, Debug)]
 pub(crate) enum LayerRows {
     Groups(Groups),
-    Run(Arc<MemRun>, Arc<TreeMemtable>),
+    Run(Arc<MemRun>),
 }
+
+/// A memtable's runs are told apart by whether they are this reader's alone.
+type Runs = Vec<(Arc<MemRun>, bool)>;
 
 impl Planner<'_> {
     /// The layers of the range, whatever order; none if it must be read in another way.
@@ -42,12 +45,13 @@ impl Planner<'_> {
         let cache = &self.tree.context().shadows;
         let prefix_hash = self.prefix()?.map(key_hash);
         let mut layers = Vec::new();
-        for (at, (run, memtable)) in runs.iter().enumerate() {
-            let older = Source::Run(Arc::clone(run));
-            let newer = runs[..at].iter().map(|(run, _)| Source::Run(Arc::clone(run)));
-            let shadows = Shadows::new(cache, &older, newer.collect());
-            let rows = LayerRows::Run(Arc::clone(run), Arc::clone(memtable));
-            layers.push(Layer { rows, shadows });
+        for (at, (run, _)) in runs.iter().enumerate() {
+            let mut newer = Newer::new(self.snapshot);
+            for (run, is_private) in &runs[..at] {
+                newer.push(Source::Run(Arc::clone(run)), *is_private);
+            }
+            let shadows = Shadows::new(cache, &Source::Run(Arc::clone(run)), newer);
+            layers.push(Layer { rows: LayerRows::Run(Arc::clone(run)), shadows });
         }
         for (level, file) in self.view.version.files() {
             if !self.meets(file) {
@@ -80,9 +84,12 @@ impl Planner<'_> {
             if kept.is_empty() {
                 continue;
             }
-            let newer = self.newer_than(level, file, &runs)?;
-            let older = Source::File(Arc::clone(&kept[0].reader));
-            let shadows = Shadows::new(cache, &older, newer.into());
+            let mut newer = self.newer_than(level, file, &runs)?;
+            if file.is_private() {
+                newer = newer.than_private();
+            }
+            let older = Source::File(Arc::clone(&kept[0].reader), file.max_seq);
+            let shadows = Shadows::new(cache, &older, newer);
             layers.extend(
                 kept.into_iter().map(|groups| Layer {
                     rows: LayerRows::Groups(groups),
@@ -120,7 +127,7 @@ impl Planner<'_> {
     }
 
     /// What the snapshot sees of memtables, newest first; none if it stands between their runs.
-    fn runs(&self) -> Option<Vec<(Arc<MemRun>, Arc<TreeMemtable>)>> {
+    fn runs(&self) -> Option<Runs> {
         // Runs are windows of numbers above 0, where a transaction shows its rows if it began
         // before the first commit.
         if self.snapshot == 0 {
@@ -129,25 +136,20 @@ impl Planner<'_> {
         let mut runs = Vec::new();
         for memtable in self.view.memtables.iter().filter(|memtable| !memtable.is_empty()) {
             let here = memtable.runs_at(self.snapshot)?;
-            runs.extend(here.into_iter().map(|run| (run, Arc::clone(memtable))));
+            runs.extend(here.into_iter().map(|run| (run, memtable.is_private())));
         }
         Some(runs)
     }
 
-    /// The sources newer than a file that hold keys between its first and its last and meet the
-    /// range.
-    fn newer_than(
-        &self,
-        level: usize,
-        file: &Arc<LiveFile>,
-        runs: &[(Arc<MemRun>, Arc<TreeMemtable>)],
-    ) -> Result<Vec<Source>> {
+    /// The sources newer than a file that hold keys between its first and its last.
+    fn newer_than(&self, level: usize, file: &Arc<LiveFile>, runs: &Runs) -> Result<Newer> {
         let (first, last) = (&*file.smallest, &*file.largest);
-        let mut newer: Vec<Source> = runs
-            .iter()
-            .filter(|(run, _)| !run.within(first, last).is_empty())
-            .map(|(run, _)| Source::Run(Arc::clone(run)))
-            .collect();
+        let mut newer = Newer::new(self.snapshot);
+        for (run, is_private) in runs {
+            if !run.within(first, last).is_empty() {
+                newer.push(Source::Run(Arc::clone(run)), *is_private);
+            }
+        }
         let version = &self.view.version;
         let above = match level {
             0 => {
@@ -162,12 +164,14 @@ impl Planner<'_> {
         for level in 1..level {
             files.extend(version.overlapping(level, first, last));
         }
-        // Those beside the range hide nothing in it, and may be seen in part.
-        // Files of the reader's own transaction may be among them (`LiveFile::is_private`), and runs
-        // of its own memtable: bitmaps are kept by the list of sources, which nobody else has.
-        for other in files.iter().filter(|other| self.meets(other)) {
+        for other in files.iter().filter(|other| other.min_seq <= self.snapshot) {
+            // Only files beside the range may be seen in part: they hide nothing in it.
+            if other.max_seq > self.snapshot {
+                newer.leave_out();
+                continue;
+            }
             let reader = open_file(self.tree.context(), self.schemas, other)?;
-            newer.push(Source::File(Arc::clone(reader)));
+            newer.push(Source::File(Arc::clone(reader), other.max_seq), other.is_private());
         }
         Ok(newer)
     }

@@ -504,12 +504,12 @@ impl Opening<'_> {
                     return Ok(());
                 }
                 for index in groups.groups.clone() {
-                    let hidden = shade.group(&layer.shadows, groups, index)?;
+                    let hidden = shade.group(&layer.shadows, groups, index, &self.context.range)?;
                     let rows = self.open_group(groups, index, hidden.rows(), hidden.count())?;
                     open.extend(rows.filter(|rows| !rows.is_empty()));
                 }
             }
-            LayerRows::Run(run, memtable) => {
+            LayerRows::Run(run) => {
                 let range = &self.context.range;
                 let start = run.first_at(|key| range.is_after(key));
                 let span = start..run.first_at(|key| !range.is_before(key)).max(start);
@@ -520,7 +520,7 @@ impl Opening<'_> {
                 let mut selected = hidden.rows().map(|rows| !&rows.slice(span.start, span.len()));
                 let projection =
                     self.filters.filter.map_or(&self.context.projection, |filter| &filter.columns);
-                let mut columns = run.columns(memtable, schemas, projection, (self.keeps)())?;
+                let mut columns = run.columns(schemas, projection, (self.keeps)())?;
                 if let Some(Filter { predicate, columns: read, .. }) = self.filters.filter {
                     let passed = predicate.select_arrays(span.len(), &|column| {
                         Ok(column_of(column, read, &columns)?.slice(span.start, span.len()))

@@ -1,11 +1,16 @@
 //! Shadows: the rows of an immutable source that newer sources hide, as bitmaps that are kept.
 //!
 //! A newer source hides every row of an older one whose key it holds, whatever it says of the key
-//! and whether or not it is itself hidden. Both never change, so what one hides of the other is
-//! worked out once a row group, by searching the keys of the smaller side in the larger one, and
-//! kept by (older, newer) within a budget of bytes. What a scan needs is the union over all newer
-//! sources; that is kept as well, by the list of them. What a source hides of itself (old versions
-//! and deletes) is one more such bitmap, named by the source twice (RULES.md 24).
+//! and whether or not it is itself hidden. What is hidden stays so: flushes and compactions move
+//! entries and keep what is newer above what is older, for as long as the older source lives. So
+//! the bitmap of a row group covers *a number*: all that entries up to it hide, wherever they stand
+//! now, and what the group hides of itself (old versions and deletes). A reader at that number or
+//! above takes the bitmap of the greatest number that it may, and adds what only entries above
+//! that number hide, out of sources that hold some; that makes a new bitmap, of the reader's number
+//! (RULES.md 24). Keys of the smaller side are searched in the larger one.
+//!
+//! So a reader pays for what was written since the last one, once for each older source that
+//! overlaps it, and it is all the same whether that was flushed or merged meanwhile.
 //!
 //! All of it is for readers that see the whole of every source; the plan asks for nothing else.
 
@@ -19,9 +24,9 @@ use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use parking_lot::Mutex;
 use silt_codec::{KeyBuffer, KeyCodec, RowBuffer, Schemas};
 
-use super::ReadCounters;
 use super::source::Groups;
 use super::visible::Visibility;
+use super::{KeyRange, ReadCounters};
 use crate::memtable::MemRun;
 use crate::sstable::{RowGroup, SsTableReader};
 use crate::{Result, SeqNo};
@@ -30,8 +35,11 @@ use crate::{Result, SeqNo};
 /// the encoded columns; else the group's keys are encoded and both sides are walked.
 const SEARCH_BELOW: usize = 48;
 
-/// The bytes of a kept shadow beside its bitmaps.
-const SLOT_BYTES: usize = size_of::<OnceLock<Hidden>>();
+/// Bitmaps that are kept of one row group: readers at several numbers take turns.
+const KEPT: usize = 4;
+
+/// Sources of which bitmaps are kept at most.
+const SOURCES_MAX: usize = 1024;
 
 /// A source that never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,38 +53,102 @@ pub(crate) enum SourceId {
 /// A source as something that hides and is hidden.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    File(Arc<SsTableReader>),
+    /// An SSTable and the highest number of its entries.
+    File(Arc<SsTableReader>, SeqNo),
     Run(Arc<MemRun>),
+}
+
+/// The sources newer than one, as a reader sees them.
+#[derive(Debug)]
+pub(crate) struct Newer {
+    snapshot: SeqNo,
+    /// Newest first.
+    published: Vec<Source>,
+    /// Those of this reader alone.
+    private: Vec<Source>,
+    /// A source beside the scan's range is missing.
+    is_partial: bool,
+    /// What is found out is for this reader alone.
+    is_private: bool,
 }
 
 /// Which rows of a group, or of a run, are hidden: one bit a row, and their number.
 #[derive(Clone, Debug)]
 pub(crate) struct Hidden(Option<(BooleanBuffer, usize)>);
 
-/// What a list of sources hides of one older source, group by group.
+/// What newer sources hide of one source, group by group.
 #[derive(Debug)]
 pub(crate) struct Shadow {
-    groups: Box<[OnceLock<Hidden>]>,
+    groups: Box<[GroupShadow]>,
     bytes: AtomicUsize,
     used: AtomicU64,
 }
 
-/// The older source, and the newer ones that hide it.
-type ShadowKey = (SourceId, Box<[SourceId]>);
+#[derive(Debug, Default)]
+struct GroupShadow {
+    /// What the group hides of itself.
+    own: OnceLock<Hidden>,
+    /// What all entries up to a number hide of it, and what it hides of itself. Used last first.
+    through: Mutex<Vec<(SeqNo, Hidden)>>,
+}
 
 /// Shadows of all trees, within a byte budget.
 pub(crate) struct ShadowCache {
-    shadows: Mutex<HashMap<ShadowKey, Arc<Shadow>>>,
+    shadows: Mutex<HashMap<SourceId, Arc<Shadow>>>,
     bytes_max: usize,
     clock: AtomicU64,
 }
 
 impl Source {
-    pub(crate) fn id(&self) -> SourceId {
+    fn id(&self) -> SourceId {
         match self {
-            Self::File(reader) => SourceId::File(reader.id()),
+            Self::File(reader, _) => SourceId::File(reader.id()),
             Self::Run(run) => SourceId::Run(run.id()),
         }
+    }
+
+    /// The highest number of its entries.
+    fn max_seq(&self) -> SeqNo {
+        match self {
+            Self::File(_, max_seq) => *max_seq,
+            Self::Run(run) => run.max_seq(),
+        }
+    }
+
+    /// Whether it has a key from `first` to `last`, as far as that shows without reading it.
+    fn may_hide(&self, first: &[u8], last: &[u8]) -> bool {
+        match self {
+            Self::Run(run) => !run.within(first, last).is_empty(),
+            Self::File(reader, _) => {
+                let entries = reader.groups();
+                let at = entries.partition_point(|entry| *entry.last_key < *first);
+                entries.get(at).is_some_and(|entry| *entry.first_key <= *last)
+            }
+        }
+    }
+}
+
+impl Newer {
+    /// No source yet, for a reader at `snapshot`.
+    pub(crate) fn new(snapshot: SeqNo) -> Self {
+        let (published, private) = (Vec::new(), Vec::new());
+        Self { snapshot, published, private, is_partial: false, is_private: false }
+    }
+
+    /// Adds one that is older than those before it, and wholly seen.
+    pub(crate) fn push(&mut self, source: Source, is_private: bool) {
+        if is_private { self.private.push(source) } else { self.published.push(source) }
+    }
+
+    /// The older source is this reader's alone as well.
+    pub(crate) fn than_private(mut self) -> Self {
+        self.is_private = true;
+        self
+    }
+
+    /// One that lies beside the scan's range is not added.
+    pub(crate) fn leave_out(&mut self) {
+        self.is_partial = true;
     }
 }
 
@@ -99,16 +171,8 @@ impl Hidden {
         self.0.as_ref().map_or(0, |(_, count)| *count)
     }
 
-    fn or(&mut self, other: &Self) {
-        match (&self.0, &other.0) {
-            (_, None) => {}
-            (None, Some(_)) => self.clone_from(other),
-            (Some((mine, _)), Some((others, _))) => *self = Self::new(mine | others),
-        }
-    }
-
     fn bytes(&self) -> usize {
-        self.rows().map_or(0, |rows| rows.len().div_ceil(8))
+        self.rows().map_or(0, |rows| rows.len().div_ceil(8)) + size_of::<(SeqNo, Self)>()
     }
 }
 
@@ -123,32 +187,34 @@ impl ShadowCache {
         self.shadows.lock().values().map(|shadow| shadow.held()).sum()
     }
 
-    /// The shadow of `newer` on `older`, which has so many groups.
-    fn shadow(&self, older: SourceId, newer: &[SourceId], groups: usize) -> Arc<Shadow> {
+    /// The shadow on a source of so many groups.
+    fn shadow(&self, id: SourceId, groups: usize) -> Arc<Shadow> {
         let now = self.clock.fetch_add(1, Ordering::Relaxed);
         let mut shadows = self.shadows.lock();
-        let key = (older, Box::from(newer));
-        if let Some(shadow) = shadows.get(&key) {
+        if let Some(shadow) = shadows.get(&id) {
             shadow.used.store(now, Ordering::Relaxed);
             return Arc::clone(shadow);
         }
         let shadow = Arc::new(Shadow {
-            groups: (0..groups).map(|_| OnceLock::new()).collect(),
+            groups: (0..groups).map(|_| GroupShadow::default()).collect(),
             bytes: AtomicUsize::new(0),
             used: AtomicU64::new(now),
         });
-        shadows.insert(key, Arc::clone(&shadow));
         let mut held: usize = shadows.values().map(|shadow| shadow.held()).sum();
-        while held > self.bytes_max && shadows.len() > 1 {
-            let oldest =
-                shadows.iter().min_by_key(|(_, shadow)| shadow.used.load(Ordering::Relaxed));
-            let Some((key, gone)) = oldest.map(|(key, gone)| (key.clone(), Arc::clone(gone)))
-            else {
-                break;
-            };
-            held -= gone.held().min(held);
-            shadows.remove(&key);
+        if held > self.bytes_max || shadows.len() >= SOURCES_MAX {
+            // Down to three quarters at once, so that this does not come again soon.
+            let (bytes_max, sources_max) = (self.bytes_max / 4 * 3, SOURCES_MAX / 4 * 3);
+            let used = |shadow: &Shadow| shadow.used.load(Ordering::Relaxed);
+            let mut by_use: Vec<_> = shadows.iter().map(|(id, s)| (used(s), *id)).collect();
+            by_use.sort_unstable();
+            for (_, id) in by_use {
+                if held <= bytes_max && shadows.len() < sources_max {
+                    break;
+                }
+                held -= shadows.remove(&id).map_or(0, |shadow| shadow.held()).min(held);
+            }
         }
+        shadows.insert(id, Arc::clone(&shadow));
         shadow
     }
 }
@@ -161,51 +227,56 @@ impl fmt::Debug for ShadowCache {
 
 impl Shadow {
     fn held(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed) + self.groups.len() * SLOT_BYTES
+        self.bytes.load(Ordering::Relaxed) + self.groups.len() * size_of::<GroupShadow>()
     }
 
-    fn set(&self, group: usize, hidden: Hidden) -> &Hidden {
+    /// The bitmap of the greatest number that a reader at `snapshot` may take.
+    fn through(&self, group: usize, snapshot: SeqNo) -> Option<(SeqNo, Hidden)> {
+        let mut through = self.groups[group].through.lock();
+        let usable = through.iter().enumerate().filter(|(_, (seq, _))| *seq <= snapshot);
+        let (at, _) = usable.max_by_key(|(_, (seq, _))| *seq)?;
+        through[..=at].rotate_right(1);
+        Some(through[0].clone())
+    }
+
+    fn keep(&self, group: usize, snapshot: SeqNo, hidden: &Hidden) {
+        let mut through = self.groups[group].through.lock();
+        if through.iter().any(|(seq, _)| *seq == snapshot) {
+            return;
+        }
+        self.bytes.fetch_add(hidden.bytes(), Ordering::Relaxed);
+        through.insert(0, (snapshot, hidden.clone()));
+        if through.len() > KEPT
+            && let Some((_, gone)) = through.pop()
+        {
+            self.bytes.fetch_sub(gone.bytes(), Ordering::Relaxed);
+        }
+    }
+
+    fn set_own(&self, group: usize, hidden: Hidden) {
         let bytes = hidden.bytes();
         // Another thread may have been as quick; its bitmap is the same.
-        if self.groups[group].set(hidden).is_ok() {
+        if self.groups[group].own.set(hidden).is_ok() {
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
         }
-        self.groups[group].get().expect("set above")
     }
 }
 
 /// One source under all that is newer.
 #[derive(Clone, Debug)]
 pub(crate) struct Shadows {
-    /// Newest first.
-    newer: Arc<[Source]>,
-    /// What each of `newer` hides, in their order.
-    pairs: Arc<[Arc<Shadow>]>,
-    /// What the source hides of itself.
-    own: Arc<Shadow>,
-    /// All of that together.
-    all: Arc<Shadow>,
+    newer: Arc<Newer>,
+    kept: Arc<Shadow>,
 }
 
 impl Shadows {
     /// What `newer` hide of `older`, as far as it is known, and room for the rest.
-    pub(crate) fn new(cache: &ShadowCache, older: &Source, newer: Arc<[Source]>) -> Self {
-        let id = older.id();
+    pub(crate) fn new(cache: &ShadowCache, older: &Source, newer: Newer) -> Self {
         let groups = match older {
-            Source::File(reader) => reader.groups().len(),
+            Source::File(reader, _) => reader.groups().len(),
             Source::Run(_) => 1,
         };
-        let ids: Vec<SourceId> = newer.iter().map(Source::id).collect();
-        let own = cache.shadow(id, &[id], groups);
-        let pairs: Arc<[_]> = ids.iter().map(|&other| cache.shadow(id, &[other], groups)).collect();
-        let all = match pairs.len() {
-            0 => Arc::clone(&own),
-            _ => {
-                let with_itself: Vec<SourceId> = [id].into_iter().chain(ids).collect();
-                cache.shadow(id, &with_itself, groups)
-            }
-        };
-        Self { newer, pairs, own, all }
+        Self { newer: Arc::new(newer), kept: cache.shadow(older.id(), groups) }
     }
 }
 
@@ -217,26 +288,38 @@ pub(crate) struct Shade<'a> {
     pub(crate) read: &'a mut KeysRead,
 }
 
-/// The keys of one group a file, the last that was looked at.
+/// The keys of one group a file, those of the entries above a number: the last that was looked at.
 #[derive(Debug, Default)]
-pub(crate) struct KeysRead(Vec<(u64, usize, Arc<KeyBuffer>)>);
+pub(crate) struct KeysRead(Vec<(u64, usize, SeqNo, Arc<KeyBuffer>)>);
 
 impl KeysRead {
     fn keys(
         &mut self,
         reader: &SsTableReader,
         group: usize,
+        above: SeqNo,
         schemas: &Schemas,
     ) -> Result<Arc<KeyBuffer>> {
         let place = self.0.iter().position(|(file, ..)| *file == reader.id());
         if let Some(place) = place
-            && self.0[place].1 == group
+            && (self.0[place].1, self.0[place].2) == (group, above)
         {
-            return Ok(Arc::clone(&self.0[place].2));
+            return Ok(Arc::clone(&self.0[place].3));
         }
         let row_group = reader.group(group, schemas.current(), &[])?;
-        let keys = Arc::new(row_group.keys(schemas.key_codec(), 0..row_group.rows())?);
-        let entry = (reader.id(), group, Arc::clone(&keys));
+        let rows = 0..row_group.rows();
+        let mut keys = row_group.keys(schemas.key_codec(), rows.clone())?;
+        if reader.groups()[group].min_seq <= above {
+            let mut fresh = KeyBuffer::new();
+            for (index, seq) in row_group.seqs(rows)?.into_iter().enumerate() {
+                if seq > above {
+                    fresh.push(keys.get(index));
+                }
+            }
+            keys = fresh;
+        }
+        let keys = Arc::new(keys);
+        let entry = (reader.id(), group, above, Arc::clone(&keys));
         match place {
             Some(place) => self.0[place] = entry,
             None => self.0.push(entry),
@@ -247,98 +330,120 @@ impl KeysRead {
 
 /// The older side: rows whose keys ascend.
 enum Older<'a> {
-    Group(&'a RowGroup, OnceLock<KeyBuffer>),
+    Group {
+        groups: &'a Groups,
+        index: usize,
+        opened: OnceLock<RowGroup>,
+        keys: OnceLock<KeyBuffer>,
+    },
     Run(&'a MemRun),
 }
 
+/// Rows that are found to be hidden, beside those known before.
+struct Marks<'a> {
+    rows: usize,
+    known: Option<&'a BooleanBuffer>,
+    marked: Option<BooleanBufferBuilder>,
+}
+
+impl Marks<'_> {
+    fn set(&mut self, row: usize) {
+        let marked = self.marked.get_or_insert_with(|| {
+            let mut marked = BooleanBufferBuilder::new(self.rows);
+            match self.known {
+                Some(known) => marked.append_buffer(known),
+                None => marked.append_n(self.rows, false),
+            }
+            marked
+        });
+        marked.set_bit(row, true);
+    }
+}
+
 impl Shade<'_> {
-    /// What is hidden of a group of the source that `shadows` lie on; `group` is one of those that stand as one.
-    pub(crate) fn group<'s>(
+    /// What is hidden of a group of the source that `shadows` lie on; `index` is one of those that
+    /// stand as one, `range` the scan's.
+    pub(crate) fn group(
         &mut self,
-        shadows: &'s Shadows,
+        shadows: &Shadows,
         groups: &Groups,
         index: usize,
-    ) -> Result<&'s Hidden> {
-        if let Some(hidden) = shadows.all.groups[index].get() {
-            self.counters.shadows_cached.add(1);
-            return Ok(hidden);
-        }
-        self.counters.shadows_built.add(1);
+        range: &KeyRange,
+    ) -> Result<Hidden> {
         let entry = &groups.reader.groups()[index];
-        let mut all = match shadows.own.groups[index].get() {
-            Some(hidden) => hidden.clone(),
-            None => {
-                self.hide_of_itself(&shadows.own, groups)?;
-                shadows.own.groups[index].get().map_or(Hidden(None), Hidden::clone)
-            }
-        };
-        let mut row_group = None;
-        for (newer, shadow) in shadows.newer.iter().zip(&*shadows.pairs) {
-            if let Some(hidden) = shadow.groups[index].get() {
-                all.or(hidden);
-                continue;
-            }
-            let hidden = if self.may_hide(newer, &entry.first_key, &entry.last_key) {
-                let (group, keys) = match row_group.take() {
-                    Some(opened) => opened,
-                    None => {
-                        let schema = self.schemas.current();
-                        (groups.reader.group(index, schema, &[])?, OnceLock::new())
-                    }
-                };
-                let older = Older::Group(&group, keys);
-                let hidden = self.hidden_by(
-                    newer,
-                    &older,
-                    entry.rows as usize,
-                    &entry.first_key,
-                    &entry.last_key,
-                )?;
-                if let Older::Group(_, keys) = older {
-                    row_group = Some((group, keys));
-                }
-                hidden
-            } else {
-                Hidden(None)
-            };
-            all.or(shadow.set(index, hidden));
-        }
-        Ok(shadows.all.set(index, all))
+        let (opened, keys) = (OnceLock::new(), OnceLock::new());
+        let older = Older::Group { groups, index, opened, keys };
+        let span = (entry.rows as usize, &*entry.first_key, &*entry.last_key);
+        let is_kept = !shadows.newer.is_partial
+            || (range.contains(&entry.first_key) && range.contains(&entry.last_key));
+        self.hidden(shadows, index, &older, span, is_kept)
     }
 
     /// What is hidden of a run.
-    pub(crate) fn run<'s>(&mut self, shadows: &'s Shadows, run: &MemRun) -> Result<&'s Hidden> {
-        if let Some(hidden) = shadows.all.groups[0].get() {
+    pub(crate) fn run(&mut self, shadows: &Shadows, run: &MemRun) -> Result<Hidden> {
+        let Some(last) = run.keys().len().checked_sub(1) else { return Ok(Hidden(None)) };
+        let span = (last + 1, run.keys().get(0), run.keys().get(last));
+        self.hidden(shadows, 0, &Older::Run(run), span, true)
+    }
+
+    /// What is hidden of so many rows, whose keys lie from one to another.
+    fn hidden(
+        &mut self,
+        Shadows { newer, kept }: &Shadows,
+        index: usize,
+        older: &Older<'_>,
+        span: (usize, &[u8], &[u8]),
+        is_kept: bool,
+    ) -> Result<Hidden> {
+        let (_, first, last) = span;
+        let known = kept.through(index, newer.snapshot);
+        let above = known.as_ref().map_or(0, |(seq, _)| *seq);
+        let is_fresh = |source: &&Source| {
+            known.is_none() || (source.max_seq() > above && source.may_hide(first, last))
+        };
+        let fresh: Vec<&Source> = newer.published.iter().filter(is_fresh).collect();
+        let mut hidden = match &known {
+            Some((_, hidden)) => hidden.clone(),
+            None => self.hidden_of_itself(kept, index, older)?,
+        };
+        if known.is_some() && fresh.is_empty() {
             self.counters.shadows_cached.add(1);
-            return Ok(hidden);
-        }
-        self.counters.shadows_built.add(1);
-        let deletes = || Hidden(None);
-        let mut all = run.deletes().map_or_else(deletes, |deletes| Hidden::new(deletes.clone()));
-        let rows = run.keys().len();
-        if rows > 0 {
-            let (first, last) = (run.keys().get(0), run.keys().get(rows - 1));
-            for (newer, shadow) in shadows.newer.iter().zip(&*shadows.pairs) {
-                let hidden = match shadow.groups[0].get() {
-                    Some(hidden) => hidden,
-                    None => {
-                        let hidden = self.hidden_by(newer, &Older::Run(run), rows, first, last)?;
-                        shadow.set(0, hidden)
-                    }
-                };
-                all.or(hidden);
+        } else {
+            self.counters.shadows_built.add(1);
+            hidden = self.hidden_by(&fresh, above, older, span, hidden)?;
+            if is_kept && !newer.is_private {
+                kept.keep(index, newer.snapshot, &hidden);
             }
         }
-        Ok(shadows.all.set(0, all))
+        if newer.private.is_empty() {
+            return Ok(hidden);
+        }
+        let private: Vec<&Source> = newer.private.iter().collect();
+        self.hidden_by(&private, 0, older, span, hidden)
+    }
+
+    fn hidden_of_itself(&self, kept: &Shadow, index: usize, older: &Older<'_>) -> Result<Hidden> {
+        let own = &kept.groups[index].own;
+        match older {
+            Older::Run(run) => {
+                Ok(run.deletes().map_or(Hidden(None), |rows| Hidden::new(rows.clone())))
+            }
+            Older::Group { groups, .. } => {
+                if own.get().is_none() {
+                    self.hide_of_itself(kept, groups)?;
+                }
+                Ok(own.get().map_or(Hidden(None), Hidden::clone))
+            }
+        }
     }
 
     /// Old versions and deletes of groups that stand as one, for one who sees all of them.
-    fn hide_of_itself(&self, own: &Shadow, groups: &Groups) -> Result<()> {
+    fn hide_of_itself(&self, kept: &Shadow, groups: &Groups) -> Result<()> {
         let mut visibility = Visibility::new(SeqNo::MAX, false);
         for index in groups.groups.clone() {
             let entry = &groups.reader.groups()[index];
             if groups.is_one_version() && entry.deletes == 0 {
-                own.set(index, Hidden(None));
+                kept.set_own(index, Hidden(None));
                 continue;
             }
             let group = groups.reader.group(index, self.schemas.current(), &[])?;
@@ -354,62 +459,48 @@ impl Shade<'_> {
             let mut hidden = BooleanBufferBuilder::new(rows.len());
             hidden.append_n(rows.len(), true);
             seen.iter().for_each(|&row| hidden.set_bit(row as usize, false));
-            own.set(index, Hidden::new(hidden.finish()));
+            kept.set_own(index, Hidden::new(hidden.finish()));
         }
         Ok(())
     }
 
-    /// Whether `newer` has a key from `first` to `last`, as far as that shows without reading it.
-    fn may_hide(&self, newer: &Source, first: &[u8], last: &[u8]) -> bool {
-        match newer {
-            Source::Run(run) => !run.within(first, last).is_empty(),
-            Source::File(reader) => {
-                let entries = reader.groups();
-                let at = entries.partition_point(|entry| *entry.last_key < *first);
-                entries.get(at).is_some_and(|entry| *entry.first_key <= *last)
-            }
-        }
-    }
-
-    /// The rows of `older`, whose keys lie from `first` to `last`, that stand in `newer` as well.
+    /// The rows of `older`, whose keys lie from `first` to `last`, that entries of `newer` above a
+    /// number hide, beside those that are known to be hidden.
     fn hidden_by(
         &mut self,
-        newer: &Source,
+        newer: &[&Source],
+        above: SeqNo,
         older: &Older<'_>,
-        rows: usize,
-        first: &[u8],
-        last: &[u8],
+        (rows, first, last): (usize, &[u8], &[u8]),
+        known: Hidden,
     ) -> Result<Hidden> {
-        let mut hidden = BooleanBufferBuilder::new(0);
-        let marks = |hidden: &mut BooleanBufferBuilder| hidden.append_n(rows, false);
-        match newer {
-            Source::Run(run) => {
-                let within = run.within(first, last);
-                if !within.is_empty() {
-                    marks(&mut hidden);
-                    self.mark(older, rows, run.keys(), within, &mut hidden)?;
+        let mut marks = Marks { rows, known: known.rows(), marked: None };
+        for source in newer {
+            match source {
+                Source::Run(run) => {
+                    let within = run.within(first, last);
+                    self.mark(older, rows, run.keys(), within, &mut marks)?;
                 }
-            }
-            Source::File(reader) => {
-                let entries = reader.groups();
-                let at = entries.partition_point(|entry| *entry.last_key < *first);
-                for (index, entry) in entries.iter().enumerate().skip(at) {
-                    if *entry.first_key > *last {
-                        break;
-                    }
-                    let keys = self.read.keys(reader, index, self.schemas)?;
-                    let from = lower_bound(&keys, 0..keys.len(), |key| key < first);
-                    let to = lower_bound(&keys, from..keys.len(), |key| key <= last);
-                    if from < to {
-                        if hidden.is_empty() {
-                            marks(&mut hidden);
+                Source::File(reader, _) => {
+                    let entries = reader.groups();
+                    let at = entries.partition_point(|entry| *entry.last_key < *first);
+                    for (index, entry) in entries.iter().enumerate().skip(at) {
+                        if *entry.first_key > *last {
+                            break;
                         }
-                        self.mark(older, rows, &keys, from..to, &mut hidden)?;
+                        if entry.max_seq <= above && above > 0 {
+                            continue;
+                        }
+                        let keys = self.read.keys(reader, index, above, self.schemas)?;
+                        let from = lower_bound(&keys, 0..keys.len(), |key| key < first);
+                        let to = lower_bound(&keys, from..keys.len(), |key| key <= last);
+                        self.mark(older, rows, &keys, from..to, &mut marks)?;
                     }
                 }
             }
         }
-        Ok(if hidden.is_empty() { Hidden(None) } else { Hidden::new(hidden.finish()) })
+        let marked = marks.marked;
+        Ok(marked.map_or(known, |mut marked| Hidden::new(marked.finish())))
     }
 
     /// Marks the rows of `older` whose keys are among `newer` at `within`.
@@ -419,19 +510,27 @@ impl Shade<'_> {
         rows: usize,
         newer: &KeyBuffer,
         within: Range<usize>,
-        hidden: &mut BooleanBufferBuilder,
+        marks: &mut Marks<'_>,
     ) -> Result<()> {
+        if within.is_empty() {
+            return Ok(());
+        }
         match older {
-            Older::Run(run) => walk(run.keys(), newer, within, hidden),
-            Older::Group(group, keys) => {
+            Older::Run(run) => walk(run.keys(), newer, within, marks),
+            Older::Group { groups, index, opened, keys } => {
                 let codec = self.schemas.key_codec();
+                if opened.get().is_none() {
+                    let group = groups.reader.group(*index, self.schemas.current(), &[])?;
+                    let _ = opened.set(group);
+                }
+                let group = opened.get().expect("set above");
                 if keys.get().is_none() && within.len() * SEARCH_BELOW < rows {
-                    return search(group, codec, newer, within, hidden);
+                    return search(group, codec, newer, within, marks);
                 }
                 if keys.get().is_none() {
                     let _ = keys.set(group.keys(codec, 0..rows)?);
                 }
-                walk(keys.get().expect("set above"), newer, within, hidden);
+                walk(keys.get().expect("set above"), newer, within, marks);
             }
         }
         Ok(())
@@ -444,26 +543,21 @@ fn search(
     codec: &KeyCodec,
     newer: &KeyBuffer,
     within: Range<usize>,
-    hidden: &mut BooleanBufferBuilder,
+    marks: &mut Marks<'_>,
 ) -> Result<()> {
     let mut values = RowBuffer::new();
     for index in within {
         values.clear();
         codec.decode(newer.get(index), &mut values)?;
         for row in group.find(&values)? {
-            hidden.set_bit(row, true);
+            marks.set(row);
         }
     }
     Ok(())
 }
 
 /// Walks both sides, the longer one in steps that double.
-fn walk(
-    older: &KeyBuffer,
-    newer: &KeyBuffer,
-    within: Range<usize>,
-    hidden: &mut BooleanBufferBuilder,
-) {
+fn walk(older: &KeyBuffer, newer: &KeyBuffer, within: Range<usize>, marks: &mut Marks<'_>) {
     let mut row = 0;
     for index in within {
         let key = newer.get(index);
@@ -477,7 +571,7 @@ fn walk(
         // All versions of the key.
         let mut same = row;
         while same < older.len() && older.get(same) == key {
-            hidden.set_bit(same, true);
+            marks.set(same);
             same += 1;
         }
         row = same;

@@ -7,12 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use silt_codec::{CompareOp, RowBuffer, Value, ValueRef};
-use silt_storage::vfs::{CrashMode, StrictVfs};
+use silt_storage::vfs::{CrashMode, Env, StrictVfs};
 use silt_storage::{
-    BulkLoad, BulkOutcome, Engine, ErrorKind, KeyRange, OnDuplicate, Options, Predicate,
-    ReadCounters, ScanOrder, ScanRequest, SeqNo, Snapshot, Transaction, Tree, TreeId, WriteBatch,
+    BulkLoad, BulkOutcome, Durability, Engine, ErrorKind, KeyRange, OnDuplicate, Options,
+    Predicate, ReadCounters, ScanOrder, ScanRequest, SeqNo, Snapshot, Transaction, Tree, TreeId,
+    WriteBatch,
 };
 
 use crate::support::{
@@ -656,4 +659,59 @@ fn four_levels_fill_and_answer() {
     let snapshot = engine.snapshot();
     let tree = engine.tree(TreeId(id)).unwrap();
     assert_eq!(contents(&tree, &snapshot).unwrap(), model.contents(id, snapshot.seq()));
+}
+
+#[test]
+fn bitmaps_say_what_merges_say_beside_writers_flushes_and_compactions() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { background: true, durability: Durability::Off, ..small_options() };
+    let engine = Engine::open(Env::os(), folder.path(), options).unwrap();
+    let tree = engine.tree(engine.create_tree(schema()).unwrap()).unwrap();
+    let id = tree.id().0;
+    let left = AtomicUsize::new(2);
+    let bitmaps = Arc::new(ReadCounters::new());
+    thread::scope(|scope| {
+        for writer in 0..2 {
+            let (engine, left) = (&engine, &left);
+            scope.spawn(move || {
+                let dice = Dice::new(writer);
+                for _ in 0..700 {
+                    let mut changes = BTreeMap::new();
+                    for _ in 0..=dice.below(60) {
+                        let row = (!dice.chance(25)).then(|| dice.row());
+                        changes.insert((id, dice.key(KEY_SPACE)), row);
+                    }
+                    let changes: Vec<Change> =
+                        changes.into_iter().map(|((tree, key), row)| (tree, key, row)).collect();
+                    engine.commit(batch(engine, &changes)).unwrap();
+                }
+                left.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+        let mut old: Option<Snapshot> = None;
+        while left.load(Ordering::Relaxed) > 0 {
+            let now = engine.snapshot();
+            // One that others have read past, and one that nobody has.
+            for snapshot in old.iter().chain([&now]) {
+                let request = ScanRequest {
+                    order: ScanOrder::Unordered,
+                    counters: Arc::clone(&bitmaps),
+                    ..ScanRequest::new(KeyRange::all(), vec![0, 1, 2, 3])
+                };
+                let mut found = Vec::new();
+                for range in tree.split(&KeyRange::all(), 3, snapshot).unwrap() {
+                    let request = ScanRequest { range, ..request.clone() };
+                    for batch in tree.scan(&request, snapshot).unwrap() {
+                        found.extend(rows(&batch.unwrap()));
+                    }
+                }
+                found.sort_by(|((a, b), _), ((c, d), _)| a.cmp(c).then(d.cmp(b)));
+                assert_eq!(found, contents(&tree, snapshot).unwrap(), "at {}", snapshot.seq());
+            }
+            if old.as_ref().is_none_or(|old| old.seq() + 40 < now.seq()) {
+                old = Some(now);
+            }
+        }
+    });
+    assert!(bitmaps.shadows_built.get() > 0 && bitmaps.shadows_cached.get() > 0);
 }
