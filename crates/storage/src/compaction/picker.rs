@@ -73,7 +73,10 @@ pub(crate) fn pick(
         0 => pick_level_0(version, targets.base, busy),
         _ => pick_file(version, &targets, level, busy),
     };
-    due.into_iter().find_map(of_level).or_else(|| pick_garbage(version, floor, busy))
+    due.into_iter()
+        .find_map(of_level)
+        .or_else(|| pick_deletes(version, targets.base, floor, busy))
+        .or_else(|| pick_garbage(version, floor, busy))
 }
 
 /// Everything into the last level; none if it is there already and holds nothing to drop.
@@ -202,6 +205,36 @@ fn pick_file(
         }
     }
     (!chosen.is_empty()).then(|| assemble(version, chosen, level + 1))
+}
+
+/// A file of deletes mostly, one for every eight rows below or more, that no snapshot tells apart
+/// from what it deletes: going down, they take rows with them that every scan would look at.
+fn pick_deletes(
+    version: &TreeVersion,
+    base: usize,
+    floor: SeqNo,
+    busy: &BTreeSet<u64>,
+) -> Option<Compaction> {
+    let rows_below = |level: usize, file: &LiveFile| -> u64 {
+        let below = (level + 1..LEVELS)
+            .flat_map(|level| version.overlapping(level, &file.smallest, &file.largest));
+        below.map(|file| file.rows).sum()
+    };
+    let is_dense = |level: usize, file: &LiveFile| {
+        file.max_seq <= floor
+            && file.deletes * 2 > file.rows
+            && file.deletes * 8 >= rows_below(level, file)
+    };
+    (0..LAST_LEVEL).find_map(|level| {
+        let mut dense = version.levels[level].iter().filter(|file| is_dense(level, file));
+        match level {
+            0 => dense.next().and_then(|_| pick_level_0(version, base, busy)),
+            _ => dense.find_map(|file| {
+                let chosen = vec![(level, Arc::clone(file))];
+                without_busy(assemble(version, chosen, level + 1), busy)
+            }),
+        }
+    })
 }
 
 /// A file of the last level of which a quarter are deletes that no snapshot needs any more.

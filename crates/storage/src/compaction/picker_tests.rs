@@ -181,3 +181,26 @@ fn full_compaction_takes_what_is_not_in_the_last_level_or_has_something_to_drop(
     assert_eq!(all.barriers, [b"m", b"x"].map(|key| Box::from(&key[..])));
     assert!(pick_all(&version(&[(6, &[File(1, "a", "z", 1)])])).is_none());
 }
+
+#[test]
+fn file_of_deletes_goes_down_before_its_level_is_due_once_no_snapshot_needs_it() {
+    let of = |id: u64, rows: u64, deletes: u64| {
+        let mut meta = FileMeta::clone(&live(&File(id, "c", "d", 1)));
+        (meta.rows, meta.deletes) = (rows, deletes);
+        Arc::new(LiveFile::new(meta, Arc::new(SweepQueue::default())))
+    };
+    // Of 100 rows, the rows below, and whether that is worth a compaction.
+    for (deletes, below, due) in
+        [(80, 0, true), (80, 600, true), (80, 700, false), (40, 100, false), (0, 100, false)]
+    {
+        let mut version = TreeVersion::default();
+        version.levels[0].push(of(9, 100, deletes));
+        if below > 0 {
+            version.levels[LAST_LEVEL].push(of(1, below, 0));
+        }
+        let picked = pick_idle(&version).map(|compaction| compaction.output_level);
+        assert_eq!(picked, due.then_some(LAST_LEVEL), "{deletes} above {below}");
+        let held = pick(&version, &options(), 8, &BTreeSet::new());
+        assert!(held.is_none(), "a snapshot tells them apart");
+    }
+}
