@@ -26,6 +26,7 @@ use super::bulk::holds_key;
 use super::commit_index::{BulkKeys, CommitIndex, CommitKeys};
 use super::common_key::common_key;
 use super::throttle::{memtable_bytes, memtable_bytes_max};
+use super::waiter::{Freed, Sleepers};
 use crate::describe::EngineCounters;
 use crate::memtable::TreeMemtable;
 use crate::snapshot::Snapshot;
@@ -53,7 +54,8 @@ pub(crate) struct Pipeline {
     context: Arc<Context>,
     commit: Mutex<CommitState>,
     publication: Mutex<Publication>,
-    /// Told when the published number moved, a sync ended, or the database was poisoned.
+    /// Told when the published number moved, a sync ended, or the database was poisoned; commits
+    /// wait in `Publication.sleepers` instead.
     progress: Condvar,
     /// Told when as many commits wait as the leader of the next sync hopes for.
     gathered: Condvar,
@@ -91,6 +93,8 @@ struct Publication {
     /// while: then a promise is due (RULES.md 3). None once it was written.
     quiet: Option<(SeqNo, Duration)>,
     waiters: usize,
+    /// Commits that wait to be published.
+    sleepers: Sleepers,
     gathering: Gathering,
 }
 
@@ -165,6 +169,7 @@ impl Pipeline {
             unsynced_since: None,
             quiet: None,
             waiters: 0,
+            sleepers: Sleepers::default(),
             gathering: Gathering::default(),
         };
         let state = CommitState {
@@ -387,7 +392,8 @@ impl Pipeline {
         if let Some(slot) = publication.slots.get_mut(index) {
             slot.is_inserted = true;
         }
-        self.advance(&mut publication);
+        let freed = self.advance(&mut publication);
+        wake(&mut publication, freed);
         loop {
             if publication.first > seq {
                 return Ok(());
@@ -395,11 +401,14 @@ impl Pipeline {
             self.check_poison()?;
             if !publication.is_syncing && publication.waits_for_sync() {
                 self.lead_sync(&mut publication)?;
-            } else {
-                publication.waiters += 1;
-                self.progress.wait(&mut publication);
-                publication.waiters -= 1;
+                continue;
             }
+            let waiter = publication.sleepers.add(seq);
+            drop(publication);
+            if waiter.sleep() {
+                return Ok(());
+            }
+            publication = self.publication.lock();
         }
     }
 
@@ -440,7 +449,7 @@ impl Pipeline {
         });
         publication.is_syncing = false;
         publication.gathering.last_sync = took;
-        let synced = match synced {
+        let (synced, mut freed) = match synced {
             Ok(promise) => {
                 EngineCounters::add(&self.context.counters.wal_syncs, 1);
                 publication.synced = publication.synced.max(promise.position);
@@ -450,17 +459,23 @@ impl Pipeline {
                 }
                 drop(synced);
                 let first = publication.first;
-                self.advance(publication);
+                let freed = self.advance(publication);
                 let served = publication.first - first;
                 publication.gathering.last_group = usize::try_from(served).unwrap_or(0);
-                Ok(promise)
+                (Ok(promise), freed)
             }
             Err(error) => {
                 self.poison_holding(publication, &error);
-                Err(self.check_poison().err().unwrap_or(error))
+                (Err(self.check_poison().err().unwrap_or(error)), Freed::default())
             }
         };
-        self.progress.notify_all();
+        if publication.waits_for_sync() {
+            publication.sleepers.free_leader(&mut freed);
+        }
+        if publication.waiters > 0 {
+            self.progress.notify_all();
+        }
+        wake(publication, freed);
         synced
     }
 
@@ -476,8 +491,8 @@ impl Pipeline {
         publication.gathering.wanted = 0;
     }
 
-    /// Publishes every commit at the front that is ready.
-    fn advance(&self, publication: &mut Publication) {
+    /// Publishes every commit at the front that is ready; who calls this wakes those it frees.
+    fn advance(&self, publication: &mut Publication) -> Freed {
         let before = publication.first;
         while let Some(slot) = publication.slots.front() {
             let is_durable = slot.durable_at.is_none_or(|position| position <= publication.synced);
@@ -487,13 +502,15 @@ impl Pipeline {
             publication.slots.pop_front();
             publication.first += 1;
         }
-        if publication.first > before {
-            self.context.snapshots.publish(publication.first - 1);
-            EngineCounters::add(&self.context.counters.commits, publication.first - before);
-            if publication.waiters > 0 {
-                self.progress.notify_all();
-            }
+        if publication.first == before {
+            return Freed::default();
         }
+        self.context.snapshots.publish(publication.first - 1);
+        EngineCounters::add(&self.context.counters.commits, publication.first - before);
+        if publication.waiters > 0 {
+            self.progress.notify_all();
+        }
+        publication.sleepers.free(publication.first)
     }
 
     /// A snapshot back to which conflicts are found.
@@ -613,16 +630,24 @@ impl Pipeline {
     }
 
     /// Who waits has looked for poison under the lock of `publication` before falling asleep.
-    fn poison_holding(&self, _publication: &mut Publication, cause: &Error) {
+    fn poison_holding(&self, publication: &mut Publication, cause: &Error) {
         if self.context.health.poison(cause) {
             self.context.work.notify();
         }
         self.progress.notify_all();
+        publication.sleepers.free_all().wake();
     }
 
     /// Fails if the database is poisoned.
     pub(crate) fn check_poison(&self) -> Result<()> {
         self.context.health.check()
+    }
+}
+
+/// Wakes outside the lock: who wakes takes no part in it any more.
+fn wake(publication: &mut MutexGuard<'_, Publication>, freed: Freed) {
+    if !freed.is_empty() {
+        MutexGuard::unlocked(publication, || freed.wake());
     }
 }
 

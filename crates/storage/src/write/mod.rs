@@ -8,3 +8,4 @@ pub(crate) mod flush;
 pub(crate) mod runs;
 pub(crate) mod space;
 pub(crate) mod throttle;
+mod waiter;
