@@ -85,7 +85,8 @@ pub(crate) fn open(env: Env, dir: &Path, options: Options) -> Result<Core> {
         },
     };
     let wal_dir = dir.join("wal");
-    let wal = WalWriter::create(&env, &wal_dir, uuid, options.wal_segment_bytes, wal_start)?;
+    let wal = WalWriter::create(&env, &wal_dir, uuid, options.wal_segment_bytes, wal_start)?
+        .laid_out_ahead(options.wal_ahead_bytes);
     let last_micros = last_micros(&files, end.as_ref());
     let last_seq = wal.last_seq();
 

@@ -31,7 +31,7 @@ pub(crate) enum DumpItem {
 }
 
 /// Everything in one segment file, damage included; reads nothing else of the database. Without
-/// a good header nothing more can be told.
+/// a good header nothing more can be told. Zeroes up to the end are room for records to come.
 pub(crate) fn dump(env: &Env, path: &Path) -> Result<Dump> {
     let file = SegmentFile::open_path(&*env.vfs, path.to_path_buf())?;
     Ok(Dump { file, place: DumpPlace::Header })
@@ -53,9 +53,7 @@ impl Dump {
     fn entry(&mut self) -> Result<Option<DumpEntry>> {
         match self.place {
             DumpPlace::Header => self.header().map(Some),
-            DumpPlace::Record { uuid, at } if at.offset < self.file.len => {
-                self.record(uuid, at).map(Some)
-            }
+            DumpPlace::Record { uuid, at } if at.offset < self.file.len => self.record(uuid, at),
             DumpPlace::Record { .. } | DumpPlace::End => Ok(None),
         }
     }
@@ -80,12 +78,16 @@ impl Dump {
         Ok(DumpEntry { offset: 0, what })
     }
 
-    fn record(&mut self, uuid: u128, at: WalPosition) -> Result<DumpEntry> {
+    fn record(&mut self, uuid: u128, at: WalPosition) -> Result<Option<DumpEntry>> {
         let len = self.file.len;
         let (what, bytes) = match self.file.check_record(uuid, at, len)? {
             Ok(header) => {
                 let payload = self.file.payload(at, &header)?.to_vec();
                 (DumpItem::Record { header, payload }, header.record_len())
+            }
+            Err(_) if self.file.is_zeroes_from(at.offset)? => {
+                self.place = DumpPlace::End;
+                return Ok(None);
             }
             Err(damage) => {
                 let mut next = at.offset + 8;
@@ -102,7 +104,7 @@ impl Dump {
         };
         let at_next = WalPosition::new(at.segment, at.offset + bytes);
         self.place = DumpPlace::Record { uuid, at: at_next };
-        Ok(DumpEntry { offset: at.offset, what })
+        Ok(Some(DumpEntry { offset: at.offset, what }))
     }
 }
 

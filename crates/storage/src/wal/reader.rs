@@ -420,7 +420,11 @@ impl SegmentFile {
     }
 
     fn is_zeroes(&mut self) -> Result<bool> {
-        let mut at = 0;
+        self.is_zeroes_from(0)
+    }
+
+    /// Whether there is nothing but zeroes from `at` to the file's end: what is laid out ahead.
+    pub(super) fn is_zeroes_from(&mut self, mut at: u64) -> Result<bool> {
         while at < self.len {
             let count = to_usize(self.len - at).min(READ_BYTES);
             if self.bytes(at, count)?.iter().any(|byte| *byte != 0) {

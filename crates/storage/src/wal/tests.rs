@@ -908,3 +908,62 @@ fn random_bytes_are_never_a_log() {
         assert_eq!((numbers.len(), end.position.offset), (0, HEADER), "seed {seed} round {round}");
     }
 }
+
+#[test]
+fn log_laid_out_ahead_reads_as_one_that_is_not() {
+    for ahead in [0, 4096, 64 << 10] {
+        for seed in 0..12 {
+            let vfs = disk();
+            let random = SeededRandom::new(seed);
+            let env = env(Arc::new(vfs.clone()));
+            let create = || WalWriter::create(&env, &dir(), UUID, 2000, first());
+            let mut writer = create().unwrap().laid_out_ahead(ahead);
+            let mut synced = 0;
+            for seq in 1..=40 {
+                append(&mut writer).unwrap();
+                if random.chance(50) {
+                    synced = writer.sync_handle().sync().unwrap().last_seq;
+                }
+                if random.chance(10) {
+                    writer.write_promise().unwrap();
+                }
+                let mode = CrashMode::ALL[to_usize(random.below(5))];
+                let image = vfs.crash_image(seed, mode);
+                let (numbers, end) = replayed(&image, start()).unwrap();
+                assert!(end.last_seq >= synced && end.last_seq <= seq, "{ahead} {seed}: {end:?}");
+                assert_eq!(numbers, (1..=end.last_seq).collect::<Vec<_>>());
+            }
+            for segment in 1..=writer.segment() {
+                let shown = dump(&env, &path(segment)).unwrap();
+                let is_damage = |entry: DumpEntry| matches!(entry.what, DumpItem::Damage { .. });
+                assert!(!shown.map(Result::unwrap).any(is_damage), "{ahead} {seed}");
+            }
+            let seal = writer.seal().unwrap();
+            let file = vfs.open(&path(writer.segment()), crate::vfs::OpenMode::Read).unwrap();
+            assert_eq!(file.len().unwrap(), writer.position().offset);
+            for mode in CrashMode::ALL {
+                let image = vfs.crash_image(seed, mode);
+                let sealed = ReplayStart { seal: Some(seal), ..start() };
+                assert_eq!(replayed(&image, sealed).unwrap().1.last_seq, 40);
+            }
+        }
+    }
+}
+
+#[test]
+fn disk_too_full_to_lay_the_log_out_ahead_still_takes_records() {
+    for short in [FaultKind::Enospc, FaultKind::ShortEnospc] {
+        let vfs = disk();
+        let faults = FaultVfs::new(Arc::new(vfs.clone()));
+        let env = env(Arc::new(faults.clone()));
+        let writer = WalWriter::create(&env, &dir(), UUID, 1 << 20, first()).unwrap();
+        let mut writer = writer.laid_out_ahead(64 << 10);
+        faults.inject(Fault::new(short).on(OpClass::Write).path(".wal"));
+        append_synced(&mut writer);
+        let len = || vfs.open(&path(1), crate::vfs::OpenMode::Read).unwrap().len().unwrap();
+        assert_eq!(len(), writer.position().offset, "what was laid out was cut off");
+        append_synced(&mut writer);
+        assert!(len() >= 64 << 10, "there is room again");
+        assert_eq!(replayed(&vfs, start()).unwrap().0, [1, 2]);
+    }
+}

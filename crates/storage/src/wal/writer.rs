@@ -5,6 +5,9 @@
 //! 2. The leader of a group takes a [`WalSync`], leaves the lock, and syncs. One sync runs at a
 //!    time and covers all that was appended when it began, so that most who waited need none.
 //! 3. A full segment is synced, then its successor begins with a header that says where it ended.
+//! 4. Before small records the file is laid out with zeroes for some way: a sync of bytes that the
+//!    file has already need not write its metadata, which is most of what syncing a small append
+//!    costs. Replay takes the zeroes for a torn tail without promises; who ends a segment cuts them off.
 //!
 //! Two errors matter. A full disk takes back what was written of the record, durably, and the
 //! log goes on where it was (RULES.md 5). Anything else, above all a failed sync, poisons the
@@ -23,6 +26,13 @@ use crate::vfs::{Env, OpenMode, Vfs, VfsFile};
 use crate::wal::record::{SEGMENT_HEADER_BYTES, SegmentHeader, encode_promise};
 use crate::wal::{CommitRecord, Promise, WalPosition, segment_path};
 use crate::{Error, ErrorKind, Result, SeqNo};
+
+/// What the file is laid out with, a piece at a time.
+static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Records larger than this share of what would be laid out are appended: the zeroes would be
+/// most of the log's traffic.
+const LAID_OUT_SHARE: u64 = 16;
 
 /// A group's buffer that held more than this gives it back.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
@@ -48,6 +58,10 @@ pub(crate) struct WalWriter {
     segment: Arc<Segment>,
     /// Where the next record goes.
     end: u64,
+    /// Where the file ends, if it was laid out beyond `end`.
+    laid_out: u64,
+    /// How far ahead it is laid out, in bytes; 0 for not at all.
+    ahead_bytes: u64,
     last_seq: SeqNo,
     last_micros: i64,
     next_segment: u64,
@@ -116,6 +130,8 @@ impl WalWriter {
             segment_bytes,
             segment: Arc::clone(&segment),
             end,
+            laid_out: end,
+            ahead_bytes: 0,
             last_seq: start.last_seq,
             last_micros: 0,
             next_segment: start.segment + 1,
@@ -131,6 +147,12 @@ impl WalWriter {
             }),
             buffer: Vec::new(),
         })
+    }
+
+    /// Lays segments out so many bytes ahead ([`Options::wal_ahead_bytes`](crate::Options)).
+    pub(crate) fn laid_out_ahead(mut self, bytes: u64) -> Self {
+        self.ahead_bytes = bytes;
+        self
     }
 
     /// Appends a commit, in one write. `seq` must be [`last_seq`](Self::last_seq) plus one.
@@ -165,6 +187,8 @@ impl WalWriter {
         if self.end.saturating_add(bytes) > self.segment_bytes && !is_fresh {
             self.rotate()?;
         }
+
+        self.lay_out(bytes)?;
 
         let synced = self.promise().position;
         let synced_to = if synced.segment == self.segment.number { synced.offset } else { 0 };
@@ -249,6 +273,7 @@ impl WalWriter {
     /// `DiskFull`: the log goes on in the old segment. `Io`: it is poisoned.
     pub(crate) fn rotate(&mut self) -> Result<()> {
         self.check_open()?;
+        self.cut()?;
         self.sync_handle().sync()?;
         let start = WalStart {
             segment: self.next_segment,
@@ -261,12 +286,62 @@ impl WalWriter {
             Err(error) if error.kind() == ErrorKind::DiskFull => return Err(error),
             Err(error) => return Err(self.shared.poison(error)),
         };
-        // Here segments could be laid out with zeroes ahead of their use, which makes the syncs
-        // cheaper: replay takes zeroes for a torn tail, and a segment of nothing else for unused.
         self.promised = self.position();
         self.segment = segment;
         self.end = SEGMENT_HEADER_BYTES as u64;
+        self.laid_out = self.end;
         self.announce();
+        Ok(())
+    }
+
+    /// Makes the file so long that `bytes` more fit, and some. Where the disk is full the record
+    /// may fit nevertheless.
+    fn lay_out(&mut self, bytes: u64) -> Result<()> {
+        let end = self.end.saturating_add(bytes);
+        if end <= self.laid_out || bytes > self.ahead_bytes / LAID_OUT_SHARE {
+            return Ok(());
+        }
+        let from = self.laid_out.max(self.end);
+        let to = (from + self.ahead_bytes).min(self.segment_bytes).max(end);
+        let mut at = from;
+        while at < to {
+            let piece =
+                usize::try_from(to - at).map_or(ZEROES.len(), |left| left.min(ZEROES.len()));
+            if let Err(error) = self.segment.file.write_all_at(at, &ZEROES[..piece]) {
+                if !is_full(&error) {
+                    return Err(self.append_failed(error));
+                }
+                self.laid_out = u64::MAX;
+                return self.cut();
+            }
+            at += piece as u64;
+        }
+        self.laid_out = to;
+        Ok(())
+    }
+
+    /// Ends the file, if it was laid out ahead, where the log ends, durably.
+    fn cut(&mut self) -> Result<()> {
+        if self.laid_out <= self.end {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.shared);
+        let _one_at_a_time = shared.syncing.lock();
+        shared.check_open()?;
+        self.cut_alone()
+    }
+
+    /// The same while no sync runs, however long the file is.
+    fn cut_alone(&mut self) -> Result<()> {
+        if let Err(error) = self.segment.file.set_len(self.end) {
+            let path = &self.segment.path;
+            return Err(self.shared.poison(Error::io(path, "cut", never_full(error))));
+        }
+        self.laid_out = self.end;
+        self.segment.established.store(false, Ordering::Release);
+        let synced = self.segment.sync(&*self.env.vfs, &self.dir);
+        synced.map_err(|error| self.shared.poison(error))?;
+        *self.shared.synced.lock() = Promise { position: self.position(), last_seq: self.last_seq };
         Ok(())
     }
 
@@ -275,6 +350,7 @@ impl WalWriter {
         self.check_open()?;
         self.sync_handle().sync()?;
         self.write_promise()?;
+        self.cut()?;
         self.sync_handle().sync()
     }
 
@@ -316,25 +392,18 @@ impl WalWriter {
 
     /// Takes back what a failed write may have left.
     fn append_failed(&mut self, error: io::Error) -> Error {
-        let path = &self.segment.path;
+        let path = self.segment.path.clone();
         if !is_full(&error) {
-            return self.shared.poison(Error::io(path, "append to", error));
+            return self.shared.poison(Error::io(&path, "append to", error));
         }
         // The cut is synced before anyone hears of it. Otherwise a commit of the group that was
         // whole on disk could come back after a power cut, though its writer was told it failed.
-        let _one_at_a_time = self.shared.syncing.lock();
-        if let Err(error) = self.shared.check_open() {
-            return error;
+        let shared = Arc::clone(&self.shared);
+        let _one_at_a_time = shared.syncing.lock();
+        match shared.check_open().and_then(|()| self.cut_alone()) {
+            Ok(()) => Error::io(&path, "append to", error),
+            Err(error) => error,
         }
-        if let Err(error) = self.segment.file.set_len(self.end) {
-            return self.shared.poison(Error::io(path, "cut", never_full(error)));
-        }
-        self.segment.established.store(false, Ordering::Release);
-        if let Err(error) = self.segment.sync(&*self.env.vfs, &self.dir) {
-            return self.shared.poison(error);
-        }
-        *self.shared.synced.lock() = Promise { position: self.position(), last_seq: self.last_seq };
-        Error::io(path, "append to", error)
     }
 }
 
