@@ -9,6 +9,10 @@
 //! that number hide, out of sources that hold some; that makes a new bitmap, of the reader's number
 //! (RULES.md 24). Keys of the smaller side are searched in the larger one.
 //!
+//! Where keys are of one width of sixteen bytes at most, those of a group whose bitmap is extended
+//! again are kept beside it as numbers, within half of the budget: decoding them would be most of
+//! the work.
+//!
 //! So a reader pays for what was written since the last one, once for each older source that
 //! overlaps it, and it is all the same whether that was flushed or merged meanwhile.
 //!
@@ -20,13 +24,14 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer};
 use parking_lot::Mutex;
 use silt_codec::{KeyBuffer, KeyCodec, RowBuffer, Schemas};
 
 use super::source::Groups;
 use super::visible::Visibility;
 use super::{KeyRange, ReadCounters};
+use crate::batch::prefix_of;
 use crate::memtable::MemRun;
 use crate::sstable::{RowGroup, SsTableReader};
 use crate::{Result, SeqNo};
@@ -81,6 +86,7 @@ pub(crate) struct Hidden(Option<(BooleanBuffer, usize)>);
 pub(crate) struct Shadow {
     groups: Box<[GroupShadow]>,
     bytes: AtomicUsize,
+    budget: Arc<Budget>,
     used: AtomicU64,
 }
 
@@ -88,15 +94,30 @@ pub(crate) struct Shadow {
 struct GroupShadow {
     /// What the group hides of itself.
     own: OnceLock<Hidden>,
+    /// Its keys.
+    keys: OnceLock<Arc<FixedKeys>>,
     /// What all entries up to a number hide of it, and what it hides of itself. Used last first.
     through: Mutex<Vec<(SeqNo, Hidden)>>,
+}
+
+/// Keys of one width, each as the number that its bytes are.
+#[derive(Debug)]
+struct FixedKeys {
+    width: usize,
+    keys: Vec<u128>,
 }
 
 /// Shadows of all trees, within a byte budget.
 pub(crate) struct ShadowCache {
     shadows: Mutex<HashMap<SourceId, Arc<Shadow>>>,
-    bytes_max: usize,
+    budget: Arc<Budget>,
     clock: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Budget {
+    held: AtomicUsize,
+    bytes_max: usize,
 }
 
 impl Source {
@@ -179,12 +200,13 @@ impl Hidden {
 impl ShadowCache {
     /// A cache that holds about `bytes_max` bytes at most.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { shadows: Mutex::default(), bytes_max, clock: AtomicU64::new(0) }
+        let budget = Arc::new(Budget { held: AtomicUsize::new(0), bytes_max });
+        Self { shadows: Mutex::default(), budget, clock: AtomicU64::new(0) }
     }
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.shadows.lock().values().map(|shadow| shadow.held()).sum()
+        self.budget.held.load(Ordering::Relaxed)
     }
 
     /// The shadow on a source of so many groups.
@@ -198,20 +220,21 @@ impl ShadowCache {
         let shadow = Arc::new(Shadow {
             groups: (0..groups).map(|_| GroupShadow::default()).collect(),
             bytes: AtomicUsize::new(0),
+            budget: Arc::clone(&self.budget),
             used: AtomicU64::new(now),
         });
-        let mut held: usize = shadows.values().map(|shadow| shadow.held()).sum();
-        if held > self.bytes_max || shadows.len() >= SOURCES_MAX {
-            // Down to three quarters at once, so that this does not come again soon.
-            let (bytes_max, sources_max) = (self.bytes_max / 4 * 3, SOURCES_MAX / 4 * 3);
+        shadow.add(groups * size_of::<GroupShadow>());
+        // Down to three quarters at once, so that this does not come again soon.
+        let (bytes_max, sources_max) = (self.budget.bytes_max / 4 * 3, SOURCES_MAX / 4 * 3);
+        if self.bytes() > self.budget.bytes_max || shadows.len() >= SOURCES_MAX {
             let used = |shadow: &Shadow| shadow.used.load(Ordering::Relaxed);
             let mut by_use: Vec<_> = shadows.iter().map(|(id, s)| (used(s), *id)).collect();
             by_use.sort_unstable();
             for (_, id) in by_use {
-                if held <= bytes_max && shadows.len() < sources_max {
+                if self.bytes() <= bytes_max && shadows.len() < sources_max {
                     break;
                 }
-                held -= shadows.remove(&id).map_or(0, |shadow| shadow.held()).min(held);
+                shadows.remove(&id);
             }
         }
         shadows.insert(id, Arc::clone(&shadow));
@@ -221,13 +244,31 @@ impl ShadowCache {
 
 impl fmt::Debug for ShadowCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} B of shadows", self.bytes(), self.bytes_max)
+        write!(f, "{} of {} B of shadows", self.bytes(), self.budget.bytes_max)
     }
 }
 
 impl Shadow {
-    fn held(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed) + self.groups.len() * size_of::<GroupShadow>()
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.held.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn subtract(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.budget.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether there is room for keys of so many rows.
+    fn has_room(&self, rows: usize) -> bool {
+        let held = self.budget.held.load(Ordering::Relaxed);
+        held + rows * size_of::<u128>() <= self.budget.bytes_max / 2
+    }
+
+    fn keep_keys(&self, group: usize, keys: &Arc<FixedKeys>) {
+        if self.groups[group].keys.set(Arc::clone(keys)).is_ok() {
+            self.add(keys.keys.len() * size_of::<u128>());
+        }
     }
 
     /// The bitmap of the greatest number that a reader at `snapshot` may take.
@@ -244,12 +285,12 @@ impl Shadow {
         if through.iter().any(|(seq, _)| *seq == snapshot) {
             return;
         }
-        self.bytes.fetch_add(hidden.bytes(), Ordering::Relaxed);
+        self.add(hidden.bytes());
         through.insert(0, (snapshot, hidden.clone()));
         if through.len() > KEPT
             && let Some((_, gone)) = through.pop()
         {
-            self.bytes.fetch_sub(gone.bytes(), Ordering::Relaxed);
+            self.subtract(gone.bytes());
         }
     }
 
@@ -257,8 +298,26 @@ impl Shadow {
         let bytes = hidden.bytes();
         // Another thread may have been as quick; its bitmap is the same.
         if self.groups[group].own.set(hidden).is_ok() {
-            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.add(bytes);
         }
+    }
+}
+
+impl Drop for Shadow {
+    fn drop(&mut self) {
+        self.subtract(self.bytes.load(Ordering::Relaxed));
+    }
+}
+
+impl FixedKeys {
+    /// The keys of `range`, if they are of one width that a number holds.
+    fn of(keys: &KeyBuffer, range: Range<usize>) -> Option<Self> {
+        let width = keys.get(range.clone().next()?).len();
+        let fits = |index: usize| keys.get(index).len() == width;
+        if width > size_of::<u128>() || !range.clone().all(fits) {
+            return None;
+        }
+        Some(Self { width, keys: range.map(|index| prefix_of(keys.get(index))).collect() })
     }
 }
 
@@ -333,30 +392,37 @@ enum Older<'a> {
     Group {
         groups: &'a Groups,
         index: usize,
+        kept: &'a Shadow,
         opened: OnceLock<RowGroup>,
-        keys: OnceLock<KeyBuffer>,
+        keys: OnceLock<(KeyBuffer, Option<Arc<FixedKeys>>)>,
     },
-    Run(&'a MemRun),
+    Run(&'a MemRun, OnceLock<Option<FixedKeys>>),
 }
 
-/// Rows that are found to be hidden, beside those known before.
+/// Rows that are found to be hidden, beside those known before: one bit a row.
 struct Marks<'a> {
     rows: usize,
     known: Option<&'a BooleanBuffer>,
-    marked: Option<BooleanBufferBuilder>,
+    /// Whether it was extended before.
+    is_known: bool,
+    marked: Option<Vec<u64>>,
 }
 
 impl Marks<'_> {
+    fn words(&mut self) -> &mut [u64] {
+        self.marked.get_or_insert_with(|| match self.known {
+            Some(known) => known.bit_chunks().iter_padded().collect(),
+            None => vec![0; self.rows.div_ceil(64)],
+        })
+    }
+
     fn set(&mut self, row: usize) {
-        let marked = self.marked.get_or_insert_with(|| {
-            let mut marked = BooleanBufferBuilder::new(self.rows);
-            match self.known {
-                Some(known) => marked.append_buffer(known),
-                None => marked.append_n(self.rows, false),
-            }
-            marked
-        });
-        marked.set_bit(row, true);
+        self.words()[row / 64] |= 1 << (row % 64);
+    }
+
+    fn finish(self) -> Option<Hidden> {
+        let marked = Buffer::from_vec(self.marked?);
+        Some(Hidden::new(BooleanBuffer::new(marked, 0, self.rows)))
     }
 }
 
@@ -372,7 +438,7 @@ impl Shade<'_> {
     ) -> Result<Hidden> {
         let entry = &groups.reader.groups()[index];
         let (opened, keys) = (OnceLock::new(), OnceLock::new());
-        let older = Older::Group { groups, index, opened, keys };
+        let older = Older::Group { groups, index, kept: &shadows.kept, opened, keys };
         let span = (entry.rows as usize, &*entry.first_key, &*entry.last_key);
         let is_kept = !shadows.newer.is_partial
             || (range.contains(&entry.first_key) && range.contains(&entry.last_key));
@@ -383,7 +449,7 @@ impl Shade<'_> {
     pub(crate) fn run(&mut self, shadows: &Shadows, run: &MemRun) -> Result<Hidden> {
         let Some(last) = run.keys().len().checked_sub(1) else { return Ok(Hidden(None)) };
         let span = (last + 1, run.keys().get(0), run.keys().get(last));
-        self.hidden(shadows, 0, &Older::Run(run), span, true)
+        self.hidden(shadows, 0, &Older::Run(run, OnceLock::new()), span, true)
     }
 
     /// What is hidden of so many rows, whose keys lie from one to another.
@@ -410,7 +476,7 @@ impl Shade<'_> {
             self.counters.shadows_cached.add(1);
         } else {
             self.counters.shadows_built.add(1);
-            hidden = self.hidden_by(&fresh, above, older, span, hidden)?;
+            hidden = self.hidden_by(&fresh, above, older, span, (hidden, known.is_some()))?;
             if is_kept && !newer.is_private {
                 kept.keep(index, newer.snapshot, &hidden);
             }
@@ -419,13 +485,13 @@ impl Shade<'_> {
             return Ok(hidden);
         }
         let private: Vec<&Source> = newer.private.iter().collect();
-        self.hidden_by(&private, 0, older, span, hidden)
+        self.hidden_by(&private, 0, older, span, (hidden, false))
     }
 
     fn hidden_of_itself(&self, kept: &Shadow, index: usize, older: &Older<'_>) -> Result<Hidden> {
         let own = &kept.groups[index].own;
         match older {
-            Older::Run(run) => {
+            Older::Run(run, _) => {
                 Ok(run.deletes().map_or(Hidden(None), |rows| Hidden::new(rows.clone())))
             }
             Older::Group { groups, .. } => {
@@ -472,9 +538,9 @@ impl Shade<'_> {
         above: SeqNo,
         older: &Older<'_>,
         (rows, first, last): (usize, &[u8], &[u8]),
-        known: Hidden,
+        (known, is_known): (Hidden, bool),
     ) -> Result<Hidden> {
-        let mut marks = Marks { rows, known: known.rows(), marked: None };
+        let mut marks = Marks { rows, known: known.rows(), is_known, marked: None };
         for source in newer {
             match source {
                 Source::Run(run) => {
@@ -499,8 +565,8 @@ impl Shade<'_> {
                 }
             }
         }
-        let marked = marks.marked;
-        Ok(marked.map_or(known, |mut marked| Hidden::new(marked.finish())))
+        let marked = marks.finish();
+        Ok(marked.unwrap_or(known))
     }
 
     /// Marks the rows of `older` whose keys are among `newer` at `within`.
@@ -516,25 +582,85 @@ impl Shade<'_> {
             return Ok(());
         }
         match older {
-            Older::Run(run) => walk(run.keys(), newer, within, marks),
-            Older::Group { groups, index, opened, keys } => {
+            Older::Run(run, fixed) => {
+                let fixed = fixed.get_or_init(|| FixedKeys::of(run.keys(), 0..rows));
+                if !walk_fixed(fixed.as_ref(), newer, &within, marks) {
+                    walk(run.keys(), newer, within, marks);
+                }
+            }
+            Older::Group { groups, index, kept, opened, keys } => {
+                let fixed = kept.groups[*index].keys.get();
+                if walk_fixed(fixed.map(|fixed| &**fixed), newer, &within, marks) {
+                    return Ok(());
+                }
                 let codec = self.schemas.key_codec();
                 if opened.get().is_none() {
                     let group = groups.reader.group(*index, self.schemas.current(), &[])?;
                     let _ = opened.set(group);
                 }
                 let group = opened.get().expect("set above");
-                if keys.get().is_none() && within.len() * SEARCH_BELOW < rows {
+                let is_kept = marks.is_known && fixed.is_none() && kept.has_room(rows);
+                if keys.get().is_none() && !is_kept && within.len() * SEARCH_BELOW < rows {
                     return search(group, codec, newer, within, marks);
                 }
                 if keys.get().is_none() {
-                    let _ = keys.set(group.keys(codec, 0..rows)?);
+                    let read = group.keys(codec, 0..rows)?;
+                    let fixed = FixedKeys::of(&read, 0..rows).map(Arc::new);
+                    if let Some(fixed) = fixed.as_ref().filter(|_| is_kept) {
+                        kept.keep_keys(*index, fixed);
+                    }
+                    let _ = keys.set((read, fixed));
                 }
-                walk(keys.get().expect("set above"), newer, within, marks);
+                let (keys, fixed) = keys.get().expect("set above");
+                if !walk_fixed(fixed.as_deref(), newer, &within, marks) {
+                    walk(keys, newer, within, marks);
+                }
             }
         }
         Ok(())
     }
+}
+
+/// Walks both sides as numbers; false if they are not of one width.
+fn walk_fixed(
+    older: Option<&FixedKeys>,
+    newer: &KeyBuffer,
+    within: &Range<usize>,
+    marks: &mut Marks<'_>,
+) -> bool {
+    let Some(FixedKeys { width, keys: older }) = older else { return false };
+    let Some(newer) = FixedKeys::of(newer, within.clone()).filter(|newer| newer.width == *width)
+    else {
+        return false;
+    };
+    if newer.keys.len() * 8 < older.len() {
+        let mut row = 0;
+        for key in newer.keys {
+            let mut step = 1;
+            let mut from = row;
+            while row + step <= older.len() && older[row + step - 1] < key {
+                from = row + step;
+                step *= 2;
+            }
+            let to = older.len().min(row + step);
+            row = from + older[from..to.max(from)].partition_point(|other| *other < key);
+            while row < older.len() && older[row] == key {
+                marks.set(row);
+                row += 1;
+            }
+        }
+        return true;
+    }
+    // Which side goes on cannot be foretold, so nothing here depends on it but sums.
+    let words = marks.words();
+    let (mut row, mut at) = (0, 0);
+    while row < older.len() && at < newer.keys.len() {
+        let (old, new) = (older[row], newer.keys[at]);
+        words[row / 64] |= u64::from(old == new) << (row % 64);
+        row += usize::from(old <= new);
+        at += usize::from(new < old);
+    }
+    true
 }
 
 /// Searches a group for each key.
@@ -593,4 +719,71 @@ fn lower_bound(keys: &KeyBuffer, range: Range<usize>, before: impl Fn(&[u8]) -> 
         }
     }
     low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::{Random, SeededRandom};
+
+    #[test]
+    fn keys_of_one_width_are_found_as_keys_of_any() {
+        let random = SeededRandom::new(3);
+        let below = |most: u64| usize::try_from(random.below(most)).unwrap();
+        for width in [4, 8, 12, 16] {
+            for (space, newer) in [(300, 10), (300, 280), (5_000, 20), (40, 400)] {
+                let draw = |count: usize, is_unique: bool| {
+                    let mut keys: Vec<Vec<u8>> = (0..count)
+                        .map(|_| {
+                            let mut key = vec![200; width];
+                            key[width - 4..].copy_from_slice(
+                                &u32::try_from(below(space)).unwrap().to_be_bytes(),
+                            );
+                            key
+                        })
+                        .collect();
+                    keys.sort();
+                    if is_unique {
+                        keys.dedup();
+                    }
+                    let mut buffer = KeyBuffer::new();
+                    keys.iter().for_each(|key| buffer.push(key));
+                    buffer
+                };
+                // Older keys may stand there in several versions.
+                let (older, newer) = (draw(350, false), draw(newer, true));
+                let within = below(newer.len() as u64 / 2 + 1)..newer.len();
+                let known = BooleanBuffer::from_iter((0..older.len()).map(|row| row % 7 == 0));
+                for known in [None, Some(&known)] {
+                    let rows = older.len();
+                    let marks = || Marks { rows, known, is_known: false, marked: None };
+                    let (mut fixed, mut any) = (marks(), marks());
+                    let numbers = FixedKeys::of(&older, 0..rows);
+                    assert!(walk_fixed(numbers.as_ref(), &newer, &within, &mut fixed));
+                    walk(&older, &newer, within.clone(), &mut any);
+                    let hidden = |marks: Marks<'_>| {
+                        let hidden = marks.finish().or_else(|| known.cloned().map(Hidden::new));
+                        hidden.map_or_else(Vec::new, |hidden| {
+                            hidden.rows().map_or_else(Vec::new, |rows| rows.set_indices().collect())
+                        })
+                    };
+                    assert_eq!(hidden(fixed), hidden(any));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keys_of_several_widths_are_no_numbers() {
+        let mut keys = KeyBuffer::new();
+        for key in [&b"a"[..], b"a\0", b"bb"] {
+            keys.push(key);
+        }
+        assert!(FixedKeys::of(&keys, 0..3).is_none());
+        assert!(FixedKeys::of(&keys, 1..3).is_some());
+        assert!(FixedKeys::of(&keys, 1..1).is_none());
+        let mut long = KeyBuffer::new();
+        long.push(&[0; 17]);
+        assert!(FixedKeys::of(&long, 0..1).is_none());
+    }
 }
