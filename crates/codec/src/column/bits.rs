@@ -35,6 +35,9 @@ pub(super) trait Word: ArrowNativeType {
 
     /// The same number.
     fn widen(self) -> u64;
+
+    /// The difference, wrapped.
+    fn minus(self, other: Self) -> Self;
 }
 
 macro_rules! word {
@@ -72,6 +75,11 @@ macro_rules! word {
             #[inline]
             fn widen(self) -> u64 {
                 self as u64
+            }
+
+            #[inline]
+            fn minus(self, other: Self) -> Self {
+                self.wrapping_sub(other)
             }
         }
     };

@@ -14,9 +14,35 @@ use super::alp::{Float, FloatInterval};
 use super::bits::{VECTOR, test_all};
 use super::chunk::{Body, Chunk, bytes_of, decimal, fixed_value};
 use super::kind::Kind;
+use super::packed::Interval;
 use crate::{Error, Result, Value, ValueRef};
 
 impl Chunk {
+    /// Comparisons of whole numbers are one interval, which is looked for once.
+    pub(super) fn filter_all(
+        &self,
+        comparisons: &[(CompareOp, &Value)],
+        range: Range<usize>,
+    ) -> Result<BooleanBuffer> {
+        let interval = |&(op, value): &(CompareOp, &Value)| match &self.body {
+            Body::Ints(_) => self.kind.place(&value.as_ref()).map(|place| place.interval(op)),
+            _ => None,
+        };
+        let mut intervals = comparisons.iter().map(interval);
+        let all = intervals.try_fold(Interval::ALL, |all, one| all.and(one?));
+        if let (Some(all), Body::Ints(ints), true) =
+            (all, &self.body, range.start <= range.end && range.end <= self.rows)
+        {
+            let holding = try_test_rows(range.clone(), |vectors| Ok(ints.test(vectors, all)))?;
+            return Ok(self.valid(holding, &range));
+        }
+        let mut selected = BooleanBuffer::new_set(range.len());
+        for (op, value) in comparisons {
+            selected = &selected & &self.filter(*op, value, range.clone())?;
+        }
+        Ok(selected)
+    }
+
     pub(super) fn filter(
         &self,
         op: CompareOp,
@@ -49,17 +75,17 @@ impl Chunk {
                     (false, false) => BooleanBuffer::new_unset(len),
                 }
             }
-            _ => {
-                let vectors = range.start / VECTOR..range.end.div_ceil(VECTOR);
-                let first = vectors.start * VECTOR;
-                let words = self.test(op, &value, vectors)?;
-                BooleanBuffer::new(Buffer::from_vec(words), range.start - first, len)
-            }
+            _ => try_test_rows(range.clone(), |vectors| self.test(op, &value, vectors))?,
         };
-        Ok(match &self.nulls {
-            Some(nulls) => &holding & nulls.slice(range.start, len).inner(),
-            None => holding,
-        })
+        Ok(self.valid(holding, &range))
+    }
+
+    /// Those of the rows that are not null.
+    fn valid(&self, rows: BooleanBuffer, range: &Range<usize>) -> BooleanBuffer {
+        match &self.nulls {
+            Some(nulls) => &rows & nulls.slice(range.start, range.len()).inner(),
+            None => rows,
+        }
     }
 
     /// One bit a row of these vectors; what stands behind the last row means nothing.
@@ -155,6 +181,17 @@ impl Chunk {
             ))),
         }
     }
+}
+
+/// One bit a row of `range`, from a test of whole vectors.
+fn try_test_rows(
+    range: Range<usize>,
+    test: impl FnOnce(Range<usize>) -> Result<Vec<u64>>,
+) -> Result<BooleanBuffer> {
+    let vectors = range.start / VECTOR..range.end.div_ceil(VECTOR);
+    let first = vectors.start * VECTOR;
+    let words = test(vectors)?;
+    Ok(BooleanBuffer::new(Buffer::from_vec(words), range.start - first, range.len()))
 }
 
 fn constant_holds(constant: ValueRef<'_>, op: CompareOp, value: &ValueRef<'_>) -> bool {

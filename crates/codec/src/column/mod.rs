@@ -259,4 +259,16 @@ impl ColumnChunk {
     ) -> Result<BooleanBuffer> {
         self.0.filter(op, value, range)
     }
+
+    /// The rows that pass several comparisons, as [`filter`](Self::filter) says of each.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn filter_all(
+        &self,
+        comparisons: &[(CompareOp, &Value)],
+        range: Range<usize>,
+    ) -> Result<BooleanBuffer> {
+        self.0.filter_all(comparisons, range)
+    }
 }

@@ -88,6 +88,12 @@ impl Interval {
         Self { low, high, negated: false }
     }
 
+    /// The values of both, unless they are no interval.
+    pub(super) fn and(self, other: Self) -> Option<Self> {
+        let (low, high) = (self.low.max(other.low), self.high.min(other.high));
+        (!self.negated && !other.negated).then_some(Self { low, high, negated: false })
+    }
+
     /// Whether `value` is one of them.
     #[inline]
     pub(super) fn holds(&self, value: i64) -> bool {
@@ -354,8 +360,9 @@ fn test_words<W: Word>(
     high: u64,
     words: &mut [u64; WORDS_PER_VECTOR],
 ) {
-    let (low, high) = (W::truncate(low), W::truncate(high));
-    test_all(unpacked, words, |difference| low <= difference && difference <= high);
+    // One comparison: what lies below wraps to above.
+    let (low, reach) = (W::truncate(low), W::truncate(high - low));
+    test_all(unpacked, words, |difference| difference.minus(low) <= reach);
 }
 
 impl Vector {

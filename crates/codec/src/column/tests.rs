@@ -536,6 +536,19 @@ fn check_filters(chunk: &ColumnChunk, values: &[Value], random: &mut Random, wha
             }
         }
     }
+    for _ in 0..12 {
+        let mut some = || (OPS[random.below(OPS.len())], &wanted[random.below(wanted.len())]);
+        let all = [some(), some(), some()];
+        let all = &all[..random.below(4)];
+        let range = some_range(random, values.len());
+        let bits = chunk.filter_all(all, range.clone()).unwrap();
+        assert_eq!(bits.len(), range.len(), "{what}");
+        for (bit, value) in bits.iter().zip(&values[range]) {
+            let pass = all.iter().all(|(op, wanted)| passes(*op, value, wanted));
+            // No comparison at all says nothing of NULL.
+            assert!(all.is_empty() || bit == pass, "{what}: {value:?} {all:?}");
+        }
+    }
     assert!(
         chunk.filter(CompareOp::Eq, &Value::Nested(chunk.decode(0..0).unwrap()), 0..0).is_err(),
         "{what}"

@@ -92,8 +92,8 @@ impl Predicate {
             Self::StartsWith { column, prefix } => starts_with(group, *column, prefix, rows)?,
             Self::And(all) => {
                 let mut selected: Option<BooleanBuffer> = None;
-                for one in all {
-                    let Some(passed) = one.select(group, rows)? else { continue };
+                for run in runs(all) {
+                    let Some(passed) = select_run(run, group, rows)? else { continue };
                     let both = match selected {
                         Some(before) => &before & &passed,
                         None => passed,
@@ -157,7 +157,7 @@ impl Predicate {
         group: &RowGroup,
         rows: &Range<usize>,
     ) -> Result<BooleanBuffer> {
-        let encoded = |leaf: &Self| leaf.select(group, rows);
+        let encoded = |run: &[Self]| select_run(run, group, rows);
         self.evaluate(rows.len(), &encoded, &|column| group.decode(column, rows.clone()))
     }
 
@@ -169,14 +169,22 @@ impl Predicate {
     fn evaluate(
         &self,
         len: usize,
-        encoded: &dyn Fn(&Self) -> Result<Option<BooleanBuffer>>,
+        encoded: &dyn Fn(&[Self]) -> Result<Option<BooleanBuffer>>,
         decode: &Decode<'_>,
     ) -> Result<BooleanBuffer> {
         match self {
             Self::And(all) => {
                 let mut selected = BooleanBuffer::new_set(len);
-                for one in all {
-                    selected = &selected & &one.evaluate(len, encoded, decode)?;
+                for run in runs(all) {
+                    let together = if run.len() > 1 { encoded(run)? } else { None };
+                    match together {
+                        Some(passed) => selected = &selected & &passed,
+                        None => {
+                            for one in run {
+                                selected = &selected & &one.evaluate(len, encoded, decode)?;
+                            }
+                        }
+                    }
                     if selected.count_set_bits() == 0 {
                         break;
                     }
@@ -190,7 +198,7 @@ impl Predicate {
                 }
                 Ok(selected)
             }
-            leaf => match encoded(leaf)? {
+            leaf => match encoded(std::slice::from_ref(leaf))? {
                 Some(selected) => Ok(selected),
                 None => leaf.evaluate_array(&decode(leaf.column())?),
             },
@@ -296,6 +304,34 @@ fn widened(op: CompareOp, value: &Value) -> Option<CompareOp> {
     }
 }
 
+/// Conditions one after another, where several compare one column with values other than floats
+/// all of these at once.
+fn runs(all: &[Predicate]) -> impl Iterator<Item = &[Predicate]> {
+    let compared = |one: &Predicate| match one {
+        Predicate::Compare { value: Value::Float(_), .. } => None,
+        Predicate::Compare { column, .. } => Some(*column),
+        _ => None,
+    };
+    all.chunk_by(move |a, b| compared(a).is_some() && compared(a) == compared(b))
+}
+
+/// Which of `rows` may pass all conditions of a run; none if that cannot be said.
+fn select_run(
+    run: &[Predicate],
+    group: &RowGroup,
+    rows: &Range<usize>,
+) -> Result<Option<BooleanBuffer>> {
+    let comparison = |one| match one {
+        &Predicate::Compare { column, op, ref value } => Some((column, (op, value))),
+        _ => None,
+    };
+    let (Some((column, _)), true) = (run.first().and_then(comparison), run.len() > 1) else {
+        return run.first().map_or(Ok(None), |one| one.select(group, rows));
+    };
+    let all: Vec<_> = run.iter().filter_map(comparison).map(|(_, compared)| compared).collect();
+    compared(group.chunk(column)?.filter_all(&all, rows.clone()))
+}
+
 fn is_nan(value: &Value) -> bool {
     matches!(value, Value::Float(value) if value.is_nan())
 }
@@ -307,7 +343,11 @@ fn compare(
     value: &Value,
     rows: &Range<usize>,
 ) -> Result<Option<BooleanBuffer>> {
-    match group.chunk(column)?.filter(op, value, rows.clone()) {
+    compared(group.chunk(column)?.filter(op, value, rows.clone()))
+}
+
+fn compared(selected: silt_codec::Result<BooleanBuffer>) -> Result<Option<BooleanBuffer>> {
+    match selected {
         Ok(selected) => Ok(Some(selected)),
         // A value of another type: the caller's own evaluation will say what it makes of it.
         Err(error) if error.kind() == ErrorKind::Invalid => Ok(None),
