@@ -6,21 +6,24 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::Statement;
 use parking_lot::Mutex;
 
 use crate::control::Control;
 use crate::dml::distinct_output;
+use crate::optimizer::is_small;
 use crate::params::Slot;
 use crate::parse::Source;
 use crate::planner::{Binding, Bound, detach};
 use crate::point::Optimised;
 use crate::point::is_steady;
 use crate::point::{Arg, Call, KeptText, Units, ValueRows, Values, lift};
-use crate::session::{bind, execute};
+use crate::session::{bind, execute, execute_bound};
+use crate::shared::guarded;
 use crate::statement::{Planned, Setting};
 use crate::transaction::Current;
 use crate::{Error, Params, Result, Shared, StatementResult, guard, refuse};
@@ -89,6 +92,30 @@ impl Prepared {
         self.control.is_some()
     }
 
+    /// A query of a text without its literals, if it reads few rows with these: another's plan is
+    /// made for its own, which say how many rows there are.
+    pub(crate) fn small(
+        shared: Arc<Shared>,
+        state: Arc<SessionState>,
+        current: Arc<Current>,
+        source: Source,
+        literals: &[ScalarValue],
+    ) -> Option<Self> {
+        let (kept, units, insert, control) = (Mutex::new(None), Units::default(), None, None);
+        let prepared = Self { shared, state, current, source, control, kept, units, insert };
+        let kept = guarded(|| prepared.plan(&Bound(literals.to_vec()))).ok()??;
+        // A column that is named after a literal would be named after its parameter.
+        let is_named = |field: &Arc<Field>| !field.name().contains('$');
+        let optimised = kept.optimised.as_ref()?;
+        let plan = optimised.values(literals)?.apply(optimised.plan.clone()).ok()?;
+        let is_small = is_small(&plan, &prepared.shared.options().scan).ok()?;
+        if !is_small || !kept.plan.schema().fields().iter().all(is_named) {
+            return None;
+        }
+        *prepared.kept.lock() = Some(kept);
+        Some(prepared)
+    }
+
     /// How many parameters it has.
     pub fn parameter_count(&self) -> usize {
         self.source.slots().len()
@@ -119,7 +146,8 @@ impl Prepared {
         if self.source.writes() {
             return execute(&self.shared, &self.now(), &self.current, &self.source, params);
         }
-        self.current.guarded(|| self.query(params)).map_err(|error| {
+        let query = || self.query(params.bind(self.source.slots())?);
+        self.current.guarded(query).map_err(|error| {
             let place = error.subject().and_then(|name| self.source.find(name));
             error.at(place)
         })
@@ -195,8 +223,9 @@ impl Prepared {
         }
     }
 
-    fn query(&self, params: &Params) -> Result<StatementResult> {
-        let bound = Bound(params.bind(self.source.slots())?);
+    /// Runs a query with these values of its parameters.
+    pub(crate) fn query(&self, values: Vec<ScalarValue>) -> Result<StatementResult> {
+        let bound = Bound(values);
         let types: Vec<DataType> = bound.0.iter().map(|value| value.data_type()).collect();
         let binding = self.bind()?;
         let kept = {
@@ -213,7 +242,8 @@ impl Prepared {
             })
         };
         let Some((plan, optimised, state)) = kept else {
-            return execute(&self.shared, &self.now(), &self.current, &self.source, params);
+            let state = self.now();
+            return execute_bound(&self.shared, &state, &self.current, &self.source, &bound);
         };
         let values = optimised.as_ref().and_then(|optimised| optimised.values(&bound.0));
         let setting = Setting { state, binding: binding.clone(), bound };

@@ -8,12 +8,14 @@ use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::optimizer::Analyzer;
 use datafusion::prelude::SessionConfig;
+use datafusion::scalar::ScalarValue;
 use silt_catalog::{CATALOG_NAME, MAIN_NAMESPACE};
 
 use crate::control::Control;
 use crate::parse::{self, Source};
 use crate::planner::{Binding, Bound};
 use crate::point::{Call, StatementCache, Values, lift};
+use crate::shared::guarded;
 use crate::statement::{self, Setting};
 use crate::transaction::{Current, Transaction};
 use crate::uuid::UuidRewrite;
@@ -231,7 +233,18 @@ impl Session {
         let values = lifted.rows.as_ref().map(|rows| Values::Rows(rows, params));
         let call = Call { args: &args, values };
         let (shared, state, current) = (&self.shared, &self.state, &self.current);
-        current.guarded(|| kept.units.run(shared, state, current, &kept.source, call))
+        let by_keys = || kept.units.run(shared, state, current, &kept.source, call);
+        let result = current.guarded(by_keys)?;
+        if result.is_some() || values.is_some() || kept.source.writes() {
+            return Ok(result);
+        }
+        let values: Vec<ScalarValue> = args.iter().map(|arg| arg.to_scalar()).collect();
+        let small = kept.small(|| {
+            let (shared, state) = (Arc::clone(shared), Arc::clone(state));
+            Prepared::small(shared, state, Arc::clone(current), kept.source.clone(), &values)
+        });
+        // What goes wrong is said by the planned way, and the transaction hears of it there.
+        Ok(small.and_then(|small| guarded(|| small.query(values)).ok()))
     }
 
     fn execute(&mut self, source: &Source, params: &Params) -> Result<StatementResult> {
@@ -266,14 +279,24 @@ pub(crate) fn execute(
     if let Some(control) = Control::read(source)? {
         return current.control(shared, control);
     }
-    let bound = Bound(params.bind(source.slots())?);
+    execute_bound(shared, state, current, source, &Bound(params.bind(source.slots())?))
+}
+
+/// As [`execute`], with the parameters' values in their order.
+pub(crate) fn execute_bound(
+    shared: &Arc<Shared>,
+    state: &Arc<SessionState>,
+    current: &Current,
+    source: &Source,
+    bound: &Bound,
+) -> Result<StatementResult> {
     let writes = source.writes();
     let transaction = current.get();
     let _turn = transaction.as_ref().filter(|_| writes).map(|own| own.turn());
     let mut attempt = 1;
     loop {
         let binding = bind(shared, transaction.as_ref(), writes)?;
-        let result = current.guarded(|| attempt_once(shared, state, source, &bound, &binding));
+        let result = current.guarded(|| attempt_once(shared, state, source, bound, &binding));
         match result {
             Err(error) if binding.may_retry(&error) && attempt < ATTEMPTS => attempt += 1,
             Err(error) => {

@@ -5,7 +5,7 @@
 //! planning. The second time it is compiled; from then on it runs by its keys, or is known not to.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::lift::{Lifted, NAME, with_parameters};
 use super::{Arg, Units};
@@ -42,6 +42,8 @@ pub(crate) struct KeptText {
     /// Those of the text itself.
     given: Vec<Slot>,
     pub(crate) units: Units,
+    /// Its plan if it is a query that reads few rows; none if it is not.
+    small: OnceLock<Option<Box<Prepared>>>,
 }
 
 #[derive(Debug)]
@@ -116,7 +118,13 @@ impl KeptText {
         let given =
             source.slots().iter().filter(|slot| matches!(KeptSlot::of(slot), KeptSlot::Given(_)));
         let given = given.cloned().collect();
-        Ok(Some(Self { source, slots, given, units: Units::default() }))
+        let (units, small) = (Units::default(), OnceLock::new());
+        Ok(Some(Self { source, slots, given, units, small }))
+    }
+
+    /// Its plan with its literals open, which `prepare` makes if it reads few rows.
+    pub(crate) fn small(&self, prepare: impl FnOnce() -> Option<Prepared>) -> Option<&Prepared> {
+        self.small.get_or_init(|| prepare().map(Box::new)).as_deref()
     }
 
     /// The parameters of the text itself, but for those of its rows.

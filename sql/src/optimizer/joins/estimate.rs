@@ -145,6 +145,13 @@ fn selectivity(expr: &Expr, table: Option<&Table>) -> f64 {
         Expr::Not(inner) => 1.0 - selectivity(inner, table),
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => match (&**left, &**right) {
             (Expr::Column(column), Expr::Literal(value, _)) => compare(column, *op, value, table),
+            // A value that is bound later.
+            (Expr::Column(column), Expr::Placeholder(_))
+            | (Expr::Placeholder(_), Expr::Column(column))
+                if *op == Operator::Eq =>
+            {
+                equal(column, table)
+            }
             (Expr::Literal(value, _), Expr::Column(column)) => {
                 op.swap().map_or(RANGE, |op| compare(column, op, value, table))
             }
