@@ -177,6 +177,21 @@ struct Edge {
     sought: (bool, bool),
 }
 
+impl Edge {
+    /// The column of the one input `set`, if it is all that is compared there.
+    fn column_of(&self, set: Set) -> Option<&Column> {
+        let expr = match set {
+            _ if self.left == set => &self.keys.0,
+            _ if self.right == set => &self.keys.1,
+            _ => return None,
+        };
+        match expr {
+            Expr::Column(column) => Some(column),
+            _ => None,
+        }
+    }
+}
+
 /// The best way found to join a set of inputs.
 #[derive(Clone, Copy)]
 struct Best {
@@ -350,13 +365,24 @@ type Tree = Vec<(Set, (Set, Set))>;
 impl Search<'_> {
     /// The part of all pairs of rows of two sets that fit, and whether anything connects them.
     fn selectivity(&self, left: Set, right: Set) -> (f64, bool) {
-        let mut factors: Vec<f64> = Vec::new();
-        for edge in self.edges {
+        let fits = |edge: &&Edge| {
             let fits = |a: Set, b: Set| edge.left & a == edge.left && edge.right & b == edge.right;
-            if fits(left, right) || fits(right, left) {
-                factors.push(edge.distinct);
+            fits(left, right) || fits(right, left)
+        };
+        let mut fitting: Vec<&Edge> = self.edges.iter().filter(fits).collect();
+        let mut factors: Vec<f64> = Vec::new();
+        // Columns that are a table's whole key have a value for each of its rows between them.
+        for (input, set) in self.inputs.iter().zip((0..).map(|input| 1 << input)) {
+            let columns: Vec<&Column> =
+                fitting.iter().filter_map(|edge| edge.column_of(set)).collect();
+            if columns.len() > 1
+                && let Some(rows) = input.rows_by_key(&columns)
+            {
+                fitting.retain(|edge| edge.column_of(set).is_none());
+                factors.push(rows);
             }
         }
+        factors.extend(fitting.iter().map(|edge| edge.distinct));
         // Several columns of one key say less than each by itself.
         factors.sort_by(|a, b| b.total_cmp(a));
         let mut product = 1.0;

@@ -114,6 +114,12 @@ impl SiltTable {
         Some(rows / column.distinct_count.get_value()?.max(&1))
     }
 
+    /// The names of its key's columns; none if it is hidden.
+    pub(crate) fn key_names(&self) -> Option<Vec<String>> {
+        let name = |column: &Option<usize>| Some(self.schema.field((*column)?).name().clone());
+        self.key.iter().map(name).collect()
+    }
+
     /// The name of its key's first column.
     pub(crate) fn first_key(&self) -> Option<&str> {
         let column = (*self.key.first()?)?;

@@ -38,6 +38,8 @@ struct Table {
     key: Option<usize>,
     /// The name of the key's first column.
     first_key: Option<String>,
+    /// The names of all key columns.
+    key_names: Option<Vec<String>>,
 }
 
 impl Input {
@@ -46,6 +48,13 @@ impl Input {
         let rows = rows(plan, table.as_ref()).max(1.0);
         let base_rows = table.as_ref().map_or(rows, Table::rows).max(rows);
         Self { rows, base_rows, table }
+    }
+
+    /// The rows of its table, if `columns` hold the table's whole key: as many values they have.
+    pub(super) fn rows_by_key(&self, columns: &[&Column]) -> Option<f64> {
+        let table = self.table.as_ref()?;
+        let has = |name: &String| columns.iter().any(|column| column.name == *name);
+        table.key_names.as_ref()?.iter().all(has).then(|| table.rows())
     }
 
     /// Whether rows are sought by this column: it is the key's first.
@@ -222,6 +231,7 @@ impl Table {
             names,
             key: table.only_key(),
             first_key: table.first_key().map(str::to_owned),
+            key_names: table.key_names(),
         })
     }
 
