@@ -114,9 +114,13 @@ fn of_join(join: &Join, seeks: bool) -> Result<Option<Work>> {
         Some(Work { rows, read: asking.read + asking.rows * ROWS_A_SEEK + rows })
     };
     let [left, right] = sides;
-    let scanned = left.zip(right).map(|(left, right)| Work {
-        rows: left.rows.max(right.rows),
-        read: left.read + right.read,
+    let scanned = left.zip(right).map(|(left, right)| {
+        // Every pair of rows is looked at where no equality says which.
+        let (rows, pairs) = match join.on.is_empty() {
+            true => (left.rows * right.rows, left.rows * right.rows),
+            false => (left.rows.max(right.rows), 0.0),
+        };
+        Work { rows, read: left.read + right.read + pairs }
     });
     let ways = [
         scanned,
