@@ -724,7 +724,7 @@ fn lower_bound(keys: &KeyBuffer, range: Range<usize>, before: impl Fn(&[u8]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vfs::{Random, SeededRandom};
+    use crate::vfs::SeededRandom;
 
     #[test]
     fn keys_of_one_width_are_found_as_keys_of_any() {
