@@ -168,6 +168,7 @@ impl<T> Handles<T> {
     }
 
     /// How many there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.open.lock().len()
     }

@@ -16,7 +16,8 @@ use tonic::transport::{Channel, Endpoint};
 
 /// A served database.
 pub struct Served {
-    pub server: Server,
+    /// Stops when this is dropped.
+    _server: Server,
     pub client: FlightSqlServiceClient<Channel>,
 }
 
@@ -46,7 +47,7 @@ pub async fn served() -> Served {
 pub async fn served_with(options: ServerOptions) -> Served {
     let server = serve(options);
     let client = FlightSqlServiceClient::new(channel(&server).await);
-    Served { server, client }
+    Served { _server: server, client }
 }
 
 impl Served {
