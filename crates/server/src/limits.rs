@@ -12,7 +12,7 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightService;
@@ -23,7 +23,9 @@ use arrow_flight::{
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tonic::codegen::http::header::AUTHORIZATION;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -42,13 +44,18 @@ tokio::task_local! {
     static STATEMENT: RefCell<Option<String>>;
 }
 
+/// As much of a statement's text as is logged.
+pub(crate) fn beginning(sql: &str) -> &str {
+    sql.char_indices().nth(LOGGED_CHARS_MAX).map_or(sql, |(end, _)| &sql[..end])
+}
+
 /// Notes the statement that a call is about, for the log of slow ones.
 pub(crate) fn note_statement(sql: &str) {
+    let note = |statement: &RefCell<Option<String>>| {
+        *statement.borrow_mut() = Some(beginning(sql).to_owned());
+    };
     // Outside of a call there is nothing to note.
-    let _ = STATEMENT.try_with(|statement| {
-        let shown = sql.char_indices().nth(LOGGED_CHARS_MAX).map_or(sql, |(end, _)| &sql[..end]);
-        *statement.borrow_mut() = Some(shown.to_owned());
-    });
+    let _ = STATEMENT.try_with(note);
 }
 
 /// A service whose calls are bounded.
@@ -123,8 +130,9 @@ impl Calls {
         Ok(call)
     }
 
-    /// Ready when a call that began now has to end, with what its client is told.
-    fn end(&self) -> impl Future<Output = Status> + Send + 'static {
+    /// Ready when a call has to end, with what its client is told.
+    fn end(&self, call: &Call) -> impl Future<Output = Status> + Send + 'static {
+        let began = call.began;
         let mut cancel = self.cancel.clone();
         let timeout = self.options.statement_timeout;
         async move {
@@ -134,7 +142,7 @@ impl Calls {
                 }
             };
             tokio::select! {
-                () = tokio::time::sleep(timeout) => Status::deadline_exceeded(format!(
+                () = tokio::time::sleep_until(began + timeout) => Status::deadline_exceeded(format!(
                     "the call took longer than {} s (--statement-timeout)", timeout.as_secs_f64()
                 )),
                 () = cancelled => Status::unavailable("the server is shutting down"),
@@ -148,7 +156,7 @@ impl Calls {
         F: Future<Output = Result<Response<T>, Status>>,
         T: Sized,
     {
-        let end = self.end();
+        let end = self.end(&call);
         let noted = STATEMENT.scope(RefCell::new(None), async {
             let answer = tokio::select! {
                 answer = work => answer,
@@ -184,8 +192,8 @@ impl Calls {
         S: Stream<Item = Result<T, Status>> + Send + Unpin + 'static,
     {
         let (stream, call) = self.run(call, work).await?;
-        let end = Box::pin(self.end());
-        Ok(Response::new(Bounded { stream: Some(stream), end, call }.boxed()))
+        let end = self.end(&call);
+        Ok(Response::new(Bounded::new(stream, call, end).boxed()))
     }
 }
 
@@ -244,41 +252,81 @@ impl Weighed for PutResult {}
 impl Weighed for arrow_flight::Result {}
 impl Weighed for ActionType {}
 
-/// A stream that ends when it has to.
-struct Bounded<S, E> {
-    /// None once it has ended.
-    stream: Option<S>,
-    end: Pin<Box<E>>,
-    call: Call,
+/// A stream that ends when it has to, also if nobody reads it: a client that takes nothing keeps the
+/// transport from polling, so a task of its own watches the time.
+struct Bounded<S> {
+    running: Arc<Mutex<Running<S>>>,
+    watch: AbortHandle,
 }
 
-impl<T, S, E> Stream for Bounded<S, E>
+struct Running<S> {
+    /// None once it has ended; the call then ends, too.
+    stream: Option<(S, Call)>,
+    /// What the client is told that did not read to the end in time.
+    over: Option<Status>,
+    reader: Option<Waker>,
+}
+
+impl<S: Send + 'static> Bounded<S> {
+    fn new(stream: S, call: Call, end: impl Future<Output = Status> + Send + 'static) -> Self {
+        let running = Running { stream: Some((stream, call)), over: None, reader: None };
+        let running = Arc::new(Mutex::new(running));
+        let watched = Arc::downgrade(&running);
+        let watch = tokio::spawn(async move {
+            let status = end.await;
+            let Some(running) = watched.upgrade() else { return };
+            let mut ended = None;
+            let reader = {
+                let mut running = running.lock();
+                if let Some((stream, mut call)) = running.stream.take() {
+                    running.over = Some(call.failed(status));
+                    ended = Some((stream, call));
+                }
+                running.reader.take()
+            };
+            // What ends here may take a moment: not under the lock.
+            drop(ended);
+            reader.into_iter().for_each(Waker::wake);
+        });
+        Self { running, watch: watch.abort_handle() }
+    }
+}
+
+impl<S> Drop for Bounded<S> {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+impl<T, S> Stream for Bounded<S>
 where
     T: Weighed,
     S: Stream<Item = Result<T, Status>> + Unpin,
-    E: Future<Output = Status>,
 {
     type Item = Result<T, Status>;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        let Some(stream) = &mut this.stream else { return Poll::Ready(None) };
-        if let Poll::Ready(status) = this.end.as_mut().poll(context) {
-            this.stream = None;
-            return Poll::Ready(Some(Err(this.call.failed(status))));
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut running = self.running.lock();
+        if let Some(status) = running.over.take() {
+            return Poll::Ready(Some(Err(status)));
         }
-        let next = ready!(stream.poll_next_unpin(context));
+        let Some((stream, call)) = &mut running.stream else { return Poll::Ready(None) };
+        let Poll::Ready(next) = stream.poll_next_unpin(context) else {
+            running.reader = Some(context.waker().clone());
+            return Poll::Pending;
+        };
         match &next {
-            Some(Ok(item)) => this.call.metrics.sent(item.bytes()),
-            Some(Err(status)) => {
-                this.call.code = status.code();
-                this.stream = None;
+            Some(Ok(item)) => {
+                call.metrics.sent(item.bytes());
+                return Poll::Ready(next);
             }
-            None => {
-                this.call.code = Code::Ok;
-                this.stream = None;
-            }
+            Some(Err(status)) => call.code = status.code(),
+            None => call.code = Code::Ok,
         }
+        let ended = running.stream.take();
+        drop(running);
+        drop(ended);
+        self.watch.abort();
         Poll::Ready(next)
     }
 }

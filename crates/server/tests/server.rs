@@ -2,15 +2,27 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, unreachable_pub, reason = "tests")]
 
+#[path = "server/abuse.rs"]
+mod abuse;
+#[path = "server/auth.rs"]
+mod auth;
+#[path = "server/guarded.rs"]
+mod guarded;
 #[path = "server/harness.rs"]
 mod harness;
 #[path = "server/ingest.rs"]
 mod ingest;
+#[path = "server/load.rs"]
+mod load;
 #[path = "server/metadata.rs"]
 mod metadata;
 #[path = "server/python.rs"]
 mod python;
+#[path = "server/shutdown.rs"]
+mod shutdown;
 #[path = "server/statements.rs"]
 mod statements;
+#[path = "server/tls.rs"]
+mod tls;
 #[path = "server/transactions.rs"]
 mod transactions;

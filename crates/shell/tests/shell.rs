@@ -345,3 +345,63 @@ fn a_transaction_left_open_is_rolled_back_and_said_so() {
     let readonly = run(&[&db, "--readonly", "--mode", "csv", "-c", &script]);
     assert_eq!(good(&readonly), "n\n1\n");
 }
+
+#[test]
+fn users_are_made_on_a_database_that_nobody_has_open() {
+    let (_folder, db) = folder();
+    good(&run(&[&db, "-c", "CREATE TABLE t (a INT)"]));
+    let add = |name: &str, role: &str, password: &str| {
+        piped(&["user", "add", name, "--role", role, "--db", &db], &format!("{password}\n"))
+    };
+    let first = add("ann", "reader", "long enough");
+    assert_eq!(first.status.code(), Some(2));
+    assert!(stderr(&first).contains("the first user must be an admin"), "{}", stderr(&first));
+    let short = add("root", "admin", "short");
+    assert_eq!(short.status.code(), Some(2));
+    assert!(!stderr(&short).contains("short\n"), "{}", stderr(&short));
+    good(&add("root", "admin", "long enough"));
+    good(&add("Ann \"A\"", "reader", "long enough"));
+    good(&run(&["user", "role", "Ann \"A\"", "writer", "--db", &db]));
+    assert_eq!(good(&run(&["user", "list", "--db", &db])), "Ann \"A\" writer\nroot admin\n");
+    good(&run(&["user", "drop", "Ann \"A\"", "--db", &db]));
+    assert_eq!(good(&run(&["user", "list", "--db", &db])), "root admin\n");
+    let none = run(&["user", "list", "--db", &format!("{db}.none")]);
+    assert_eq!(none.status.code(), Some(1), "{}", stderr(&none));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_says_where_it_listens_and_ends_well_when_it_is_told_to() {
+    let (_folder, db) = folder();
+    let open = run(&["serve", &db, "--listen", "0.0.0.0:0"]);
+    assert_eq!(open.status.code(), Some(2));
+    let words = "needs TLS: --tls-cert FILE --tls-key FILE; and a user: silt user add";
+    assert!(stderr(&open).contains(words), "{}", stderr(&open));
+    let mut server = silt()
+        .args(["serve", &db, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--log-json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let mut line = || lines.next().unwrap().unwrap();
+    assert!(line().starts_with(&format!("serving {db} on 127.0.0.1:")));
+    let http = line();
+    let (_, http) = http.split_once("http://").unwrap();
+    let mut stream = std::net::TcpStream::connect(http).unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok\n"), "{answer}");
+    // The database is in use.
+    let locked = run(&["user", "list", "--db", &db]);
+    assert_eq!(locked.status.code(), Some(3), "{}", stderr(&locked));
+    let told = Command::new("kill").args(["-TERM", &server.id().to_string()]).status().unwrap();
+    assert!(told.success());
+    let ended = server.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", stderr(&ended));
+    let log = stderr(&ended);
+    for event in ["\"serving\"", "\"told to stop\"", "\"stopped\""] {
+        assert!(log.contains(event), "{log}");
+    }
+}

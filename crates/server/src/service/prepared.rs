@@ -22,6 +22,7 @@ use tonic::{Code, Status};
 
 use super::FlightService;
 use super::transaction::TransactionHandle;
+use crate::limits;
 use crate::status::status;
 use crate::stream::{Rows, wire_schema};
 
@@ -31,6 +32,8 @@ const ATTEMPTS: usize = 10;
 /// A statement that a client prepared.
 pub(crate) struct PreparedHandle {
     prepared: Prepared,
+    /// The beginning of its text, for the log.
+    text: String,
     /// What its parameters are called and, where that is known, what they hold.
     parameters: Vec<(String, Option<DataType>)>,
     /// Its columns as they are sent; none if it gives no rows. They may depend on the parameters.
@@ -57,6 +60,7 @@ impl PreparedHandle {
     /// Parses and describes a statement. Blocks.
     pub(super) fn new(
         prepared: Prepared,
+        text: &str,
         transaction: Option<&Arc<TransactionHandle>>,
         own: Option<Session>,
     ) -> Result<Self, Status> {
@@ -65,6 +69,7 @@ impl PreparedHandle {
             |parameter: silt_sql::ParameterDescription| (parameter.name, parameter.data_type);
         Ok(Self {
             prepared,
+            text: limits::beginning(text).to_owned(),
             parameters: description.parameters.into_iter().map(parameter).collect(),
             columns: Mutex::new(description.columns.map(|schema| wire_schema(&schema))),
             bound: Mutex::default(),
@@ -72,6 +77,11 @@ impl PreparedHandle {
             own: own.map(Mutex::new),
             cancels: watch::Sender::new(0),
         })
+    }
+
+    /// The beginning of its text.
+    pub(super) fn text(&self) -> &str {
+        &self.text
     }
 
     /// The columns it gives; none if it gives no rows.
@@ -322,6 +332,7 @@ impl FlightService {
         statement: Arc<PreparedHandle>,
         rows: Option<RecordBatch>,
     ) -> Result<i64, Status> {
+        limits::note_statement(statement.text());
         let work = move || {
             if rows.is_some() {
                 statement.bind(rows)?;

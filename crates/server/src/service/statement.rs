@@ -14,6 +14,7 @@ use tonic::{Response, Status};
 use super::prepared::{Outcome, PreparedHandle};
 use super::transaction::TransactionHandle;
 use super::{DoGetStream, FlightService, statement_info, ticket};
+use crate::limits;
 use crate::session::ClientSession;
 use crate::status::status;
 use crate::stream::{Encoding, FlightStream};
@@ -58,6 +59,7 @@ impl FlightService {
         sql: String,
         transaction: Option<Bytes>,
     ) -> Result<PreparedHandle, Status> {
+        limits::note_statement(&sql);
         let transaction = transaction_of(session, transaction)?;
         let session = session.sql(&self.shared);
         let work = move || {
@@ -72,7 +74,7 @@ impl FlightService {
                 ));
             }
             let own = transaction.is_none().then_some(session);
-            PreparedHandle::new(prepared, transaction.as_ref(), own)
+            PreparedHandle::new(prepared, &sql, transaction.as_ref(), own)
         };
         self.workers.run(work).await
     }
@@ -117,6 +119,7 @@ impl FlightService {
         encoding: Encoding,
         held: Box<dyn Send>,
     ) -> Result<Response<DoGetStream>, Status> {
+        limits::note_statement(statement.text());
         let cancelled = statement.cancelled().boxed();
         let running = Arc::clone(&statement);
         let outcome = self.workers.run(move || running.run()).await?;

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
+use silt_server::Server;
+
+use crate::guarded::{database, run as run_sql, serve_over};
 use crate::harness::{options, serve};
 
 const PACKAGES: [&str; 3] = ["adbc-driver-flightsql", "adbc-driver-manager", "pyarrow"];
@@ -43,6 +46,15 @@ fn run(command: &mut Command) -> Result<Output, String> {
 
 /// Runs a script of `tests/python` with the address of a fresh server.
 fn script(name: &str) {
+    script_on(&serve(options()), name);
+}
+
+fn script_on(server: &Server, name: &str) {
+    run_on(server, &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name));
+}
+
+/// Runs a script with the address of a server.
+fn run_on(server: &Server, path: &Path) {
     let python = match &*PYTHON {
         Ok(python) => python,
         Err(why) if std::env::var("CI").is_ok_and(|ci| ci == "true") => panic!("{why}"),
@@ -51,8 +63,6 @@ fn script(name: &str) {
             return;
         }
     };
-    let server = serve(options());
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(name);
     let address = format!("grpc://{}", server.local_addr());
     let done = run(Command::new(python).arg(path).arg(address));
     if let Err(what) = done {
@@ -88,4 +98,31 @@ fn pyarrow_reads_by_plain_flight() {
 #[test]
 fn adbc_commits_rolls_back_and_loses_conflicts() {
     script("transactions.py");
+}
+
+fn with_root() -> Server {
+    let shared = database();
+    run_sql(&shared, "CREATE USER root PASSWORD 'root''s password' ROLE admin");
+    serve_over(&shared, options())
+}
+
+#[test]
+fn adbc_and_pyarrow_log_in_and_are_refused() {
+    script_on(&with_root(), "login.py");
+}
+
+/// What `docs/server.md` shows, as it stands there but for the address.
+#[test]
+fn the_documentation_of_the_server_runs() {
+    let server = with_root();
+    let page = include_str!("../../../../docs/server.md");
+    let (_, rest) = page.split_once("```python\n").expect("a transcript");
+    let (transcript, _) = rest.split_once("```").expect("its end");
+    let own = format!("grpc://{}", server.local_addr());
+    let transcript = transcript.replace("grpc://127.0.0.1:50051", &own);
+    assert!(transcript.contains(&own));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("transcript.py");
+    std::fs::write(&path, transcript).unwrap();
+    run_on(&server, &path);
 }
