@@ -8,6 +8,7 @@ mod dml;
 mod error;
 mod guard;
 mod ingest;
+mod memory;
 mod optimizer;
 mod options;
 mod params;

@@ -6,6 +6,8 @@ pub struct SqlOptions {
     /// Memory for sorts, joins and aggregates of all running statements, in bytes; what exceeds
     /// it spills to the database's `tmp` folder. Default 1 GiB.
     pub memory_bytes: usize,
+    /// Of that, what the statements of one session may have together, in bytes. Default: all.
+    pub session_memory_bytes: usize,
     /// Bytes that may be spilled at a time. Default 64 GiB.
     pub spill_bytes_max: u64,
     /// Threads that run statements, and partitions of a scan. Default: the machine's cores.
@@ -56,6 +58,7 @@ impl Default for SqlOptions {
     fn default() -> Self {
         Self {
             memory_bytes: 1 << 30,
+            session_memory_bytes: usize::MAX,
             spill_bytes_max: 64 << 30,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             text_bytes_max: 64 << 20,

@@ -358,9 +358,13 @@ fn state(shared: &Shared, role: Role) -> SessionState {
     let scan = shared.options().scan;
     let mut analyzer = Analyzer::new();
     analyzer.add_function_rewrite(Arc::new(UuidRewrite));
+    let memory = match shared.options().session_memory_bytes {
+        usize::MAX => Arc::clone(shared.memory()),
+        most => crate::memory::share(shared.memory(), most),
+    };
     let mut builder = SessionStateBuilder::new()
         .with_config(config.with_extension(Arc::new(scan)))
-        .with_runtime_env(Arc::clone(shared.memory()))
+        .with_runtime_env(memory)
         .with_default_features()
         .with_optimizer_rules(crate::optimizer::logical_rules(&scan))
         .with_physical_optimizer_rules(crate::optimizer::rules(&scan));

@@ -13,6 +13,7 @@ mod sql {
     mod insert;
     mod joins;
     mod many;
+    mod memory;
     mod point;
     mod query;
     mod refused;
