@@ -4,6 +4,7 @@
 //! are easiest found there: `?`, `$1` and `:name` all become `$1, $2, …`, and [`Slot`]s remember
 //! what they were. Places in errors count from the start of the whole text.
 
+use std::fmt;
 use std::ops::Range;
 
 use datafusion::sql::sqlparser::ast::Statement;
@@ -22,7 +23,7 @@ const DIALECT: GenericDialect = GenericDialect {};
 const NESTING_MAX: usize = 50;
 
 /// One statement of a text, as tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Source {
     /// Without white space and the final semicolon; never empty.
     tokens: Vec<TokenWithSpan>,
@@ -188,6 +189,13 @@ impl Source {
             _ => false,
         };
         self.tokens.iter().find(found).and_then(|token| position(token.span.start))
+    }
+}
+
+/// Without the text, which may hold secrets.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("tokens", &self.tokens.len()).finish_non_exhaustive()
     }
 }
 

@@ -127,6 +127,8 @@ pub fn serve(shared: Arc<Shared>, options: ServerOptions) -> Result<Server> {
         .layer(tower::util::MapRequestLayer::new(body::whole))
         .add_service(flight);
 
+    // The first check of a password makes what unknown users are checked against.
+    runtime.spawn_blocking(|| silt_sql::password_matches("", None));
     runtime.spawn(authenticator.keep_sweeping(SWEEP_EVERY));
     if let Some((listener, _)) = http {
         let (shared, stop) = (Arc::clone(&shared), stopping.stop());

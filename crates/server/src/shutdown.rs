@@ -70,7 +70,10 @@ impl Stopping {
 
     /// Stops at the first signal, and waits for nothing at the second.
     pub(crate) async fn on_signals(self) {
-        while let Some(signal) = signal().await {
+        let Some(mut signals) = Signals::new() else {
+            return tracing::warn!("signals are not heard");
+        };
+        while let Some(signal) = signals.next().await {
             if *self.stop.borrow() {
                 tracing::warn!(signal, "told again to stop: what runs is cancelled");
                 return self.cancel();
@@ -82,17 +85,38 @@ impl Stopping {
 }
 
 #[cfg(unix)]
-async fn signal() -> Option<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).ok()?;
-    let mut interrupt = signal(SignalKind::interrupt()).ok()?;
-    tokio::select! {
-        told = terminate.recv() => told.map(|()| "SIGTERM"),
-        told = interrupt.recv() => told.map(|()| "SIGINT"),
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> Option<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let terminate = signal(SignalKind::terminate()).ok()?;
+        let interrupt = signal(SignalKind::interrupt()).ok()?;
+        Some(Self { terminate, interrupt })
+    }
+
+    async fn next(&mut self) -> Option<&'static str> {
+        tokio::select! {
+            told = self.terminate.recv() => told.map(|()| "SIGTERM"),
+            told = self.interrupt.recv() => told.map(|()| "SIGINT"),
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn signal() -> Option<&'static str> {
-    tokio::signal::ctrl_c().await.ok().map(|()| "Ctrl-C")
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> Option<Self> {
+        Some(Self)
+    }
+
+    async fn next(&mut self) -> Option<&'static str> {
+        tokio::signal::ctrl_c().await.ok().map(|()| "Ctrl-C")
+    }
 }

@@ -131,9 +131,9 @@ impl Authenticator {
             ));
         }
         let busy = || Status::resource_exhausted("too many logins wait: try again later");
-        let _queued = self.queue.try_acquire().map_err(|_| busy())?;
         let waiting = self.attempts.wait(address, self.options.clock.now()).ok_or_else(busy)?;
         tokio::time::sleep(waiting.wait).await;
+        let _queued = self.queue.try_acquire().map_err(|_| busy())?;
         let place = Arc::clone(&self.checks).acquire_owned().await.map_err(|_| busy())?;
         let user = self.shared.catalog().current().find_user(&given.user).cloned();
         let basic::Credentials { user: name, password } = given;

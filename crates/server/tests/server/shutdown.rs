@@ -68,11 +68,9 @@ async fn every_insert_that_was_acknowledged_is_there_after_stopping_under_load()
     let mut inserts = 0;
     for (writer, last) in acknowledged.iter().enumerate() {
         let last = last.load(Ordering::Relaxed);
-        let found = rows(
-            &mut client,
-            &format!("SELECT count(*) FROM t WHERE writer = {writer} AND n <= {last}"),
-        );
-        assert_eq!(found.await.unwrap(), last.to_string(), "writer {writer}");
+        let count = format!("SELECT count(*) FROM t WHERE writer = {writer} AND n <= {last}");
+        let found = rows(&mut client, &count).await.unwrap();
+        assert_eq!(found, last.to_string(), "writer {writer}");
         inserts += last;
     }
     assert!(inserts > 8, "there was load: {inserts}");
