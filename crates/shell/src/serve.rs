@@ -35,9 +35,9 @@ pub(crate) struct ServeArguments {
     /// Memory of the engine, and as much again for statements
     #[arg(long, value_name = "SIZE", default_value = "512MiB")]
     memory: Size,
-    /// Memory of one statement's sorts, joins and aggregates
+    /// Memory of one client's sorts, joins and aggregates
     #[arg(long, value_name = "SIZE", default_value = "256MiB")]
-    statement_memory: Size,
+    session_memory: Size,
     /// Open connections
     #[arg(long, value_name = "N", default_value_t = ServerOptions::default().connections_max)]
     connections_max: usize,
@@ -173,8 +173,7 @@ pub(crate) fn serve(arguments: &ServeArguments) -> Result<()> {
     siltdb::log_to_stderr(arguments.log_json);
     let mut builder = Database::builder(&arguments.db).memory_limit(arguments.memory.0);
     builder.sql_options().text_bytes_max = arguments.command_bytes_max.0;
-    // The server runs each statement in a session of its own, but for those of a transaction.
-    builder.sql_options().session_memory_bytes = arguments.statement_memory.0;
+    builder.sql_options().session_memory_bytes = arguments.session_memory.0;
     let db = builder.open()?;
     let server = siltdb::serve(&db, options(arguments))?;
     // For who waits for it.
