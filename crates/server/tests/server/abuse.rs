@@ -247,7 +247,7 @@ async fn bad_passwords_wait_longer_and_longer_and_no_more_than_so_many_wait() {
     let server = serve_over(&with_users(), with_http());
     let abuse = async {
         let channel = channel(&server).await;
-        let tries = (0..times(40, 200)).map(|number| {
+        let tries = (0..times(80, 400)).map(|number| {
             let mut client = crate::guarded::Client::new(channel.clone());
             async move { client.handshake("rita", &format!("guess {number}")).await.unwrap_err() }
         });
