@@ -150,9 +150,17 @@ impl VfsFile for OsFile {
 
 /// The lock ends when the file is closed, also by a crash.
 #[derive(Debug)]
-struct OsLock(#[expect(dead_code, reason = "held open, never read")] File);
+struct OsLock(File);
 
 impl VfsLock for OsLock {}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        // Closing would not do while another thread starts a process: until that is another
+        // program it has this file open too, and with it the lock.
+        let _ = self.0.unlock();
+    }
+}
 
 /// The clocks of the operating system.
 #[derive(Clone, Debug)]

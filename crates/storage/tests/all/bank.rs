@@ -219,7 +219,7 @@ fn kill_nine_among_transfers_keeps_the_sum() {
             .args(["--exact", "bank::child_of_the_bank", "--nocapture", "--test-threads=1"])
             .env(CHILD, &dir)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -113,7 +113,7 @@ fn kill_nine_loses_no_acknowledged_commit() {
             .args(["--exact", "kill::child_of_the_kill_test", "--nocapture", "--test-threads=1"])
             .env(CHILD, &dir)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
         let stdout = child.stdout.take().unwrap();
