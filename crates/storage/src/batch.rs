@@ -140,6 +140,11 @@ impl WriteBatch {
         self.catalog_seq
     }
 
+    /// Sets base and catalog number, whatever they were.
+    pub(crate) fn set_moment(&mut self, base: SeqNo, catalog_seq: Option<SeqNo>) {
+        (self.base, self.catalog_seq) = (Some(base), catalog_seq);
+    }
+
     /// Marks this commit as one that changes, replaces or drops `tree`'s schema.
     pub fn change_schema(&mut self, tree: TreeId) {
         self.ddl.push(tree);

@@ -145,14 +145,14 @@ impl Shared {
     /// See [`Transaction::snapshot`].
     pub(crate) fn snapshot(&self) -> Snapshot {
         match &mut *self.writes.lock() {
-            Some(writes) => writes.snapshot(),
+            Some(writes) => writes.snapshot(&self.core),
             None => self.base.clone(),
         }
     }
 
     /// The statements that wrote to `tree` so far, as a mark.
     pub(crate) fn mark(&self, tree: TreeId) -> Result<u64> {
-        self.with(|writes| Ok(writes.mark(tree)))
+        self.with(|writes| Ok(writes.mark(&self.core, tree)))
     }
 
     /// Adds the files of a load, sorted and disjoint, and the changes of `with`: all or none. They
@@ -166,7 +166,7 @@ impl Shared {
         mark: Option<u64>,
     ) -> Result<()> {
         self.with(|writes| {
-            if mark.is_some_and(|mark| mark != writes.mark(tree.id())) {
+            if mark.is_some_and(|mark| mark != writes.mark(&self.core, tree.id())) {
                 let tree = tree.id();
                 return Err(Error::invalid(format!(
                     "tree {tree} was written to by its transaction while a load into it ran"

@@ -56,6 +56,9 @@ pub(super) struct WriteSet {
     /// Row groups of the files. What the engine's cache holds of a file stays in it when the file
     /// is committed; here they stand under the base's number.
     cache: Arc<BlockCache>,
+    /// The first statement's changes as they came, as long as nothing reads them and no other
+    /// statement follows: a transaction of one statement commits its batch as it is.
+    only: Option<(Vec<Arc<TreeState>>, WriteBatch)>,
     /// What was written so far, for readers; none if more was written since.
     overlay: Option<Arc<Overlay>>,
 }
@@ -91,6 +94,7 @@ impl WriteSet {
             trees_read: Vec::new(),
             gauge: Arc::default(),
             cache: Arc::new(BlockCache::new(cache_bytes as u64)),
+            only: None,
             overlay: None,
         }
     }
@@ -104,23 +108,29 @@ impl WriteSet {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.trees.is_empty() && self.schema_changes.is_empty()
+        let is_empty = |batch: &WriteBatch| batch.is_empty() && batch.schema_changes().is_empty();
+        self.only.as_ref().is_none_or(|(_, batch)| is_empty(batch))
+            && self.trees.is_empty()
+            && self.schema_changes.is_empty()
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.memory_bytes() + self.trees.values().map(TreeWrites::file_bytes).sum::<usize>()
+        let only = self.only.as_ref().map_or(0, |(_, batch)| batch.bytes());
+        only + self.memory_bytes() + self.trees.values().map(TreeWrites::file_bytes).sum::<usize>()
     }
 
     fn memory_bytes(&self) -> usize {
         self.trees.values().map(|writes| writes.memtable.bytes()).sum()
     }
 
-    pub(super) fn mark(&self, tree: TreeId) -> u64 {
+    pub(super) fn mark(&mut self, core: &Core, tree: TreeId) -> u64 {
+        self.unfold(core);
         self.trees.get(&tree).map_or(0, |writes| writes.last_statement)
     }
 
     /// The base under what was written so far.
-    pub(super) fn snapshot(&mut self) -> Snapshot {
+    pub(super) fn snapshot(&mut self, core: &Core) -> Snapshot {
+        self.unfold(core);
         if self.trees.is_empty() {
             return self.base.clone();
         }
@@ -135,10 +145,22 @@ impl WriteSet {
     /// Adds a statement's changes. What can fail comes first.
     pub(super) fn apply(&mut self, core: &Core, batch: WriteBatch) -> Result<()> {
         let trees = core.states(batch.trees())?;
+        self.unfold(core);
         self.make_room(core, batch.bytes())?;
         self.statements += 1;
-        self.insert(core, &trees, batch);
+        if self.statements == 1 && batch.bytes() <= bytes_max(&core.context.options) / LESS {
+            self.only = Some((trees, batch));
+        } else {
+            self.insert(core, &trees, batch);
+        }
         Ok(())
+    }
+
+    /// Puts the only statement so far where it can be read.
+    fn unfold(&mut self, core: &Core) {
+        if let Some((trees, batch)) = self.only.take() {
+            self.insert(core, &trees, batch);
+        }
     }
 
     /// Adds the files of a bulk load as the newest rows of `tree`, and the changes of `with`, which
@@ -151,6 +173,7 @@ impl WriteSet {
         with: WriteBatch,
     ) -> Result<()> {
         let trees = core.states(with.trees())?;
+        self.unfold(core);
         self.make_room(core, with.bytes())?;
         if !files.is_empty() {
             let base = self.base.seq();
@@ -217,6 +240,10 @@ impl WriteSet {
     /// Commits all of it at once.
     pub(super) fn commit(mut self, core: &Core, durability: Durability) -> Result<SeqNo> {
         let base = self.base.seq();
+        if let Some((_, mut batch)) = self.only.take() {
+            batch.set_moment(base, self.catalog_seq);
+            return core.commit(batch, durability);
+        }
         let mut loads = Vec::new();
         for writes in self.trees.values_mut().filter(|writes| !writes.runs.is_empty()) {
             writes.spill(core, base)?;
@@ -237,10 +264,7 @@ impl WriteSet {
     /// The rows of trees without files, the last of each key.
     fn batch(&self) -> WriteBatch {
         let mut batch = WriteBatch::new();
-        batch.set_base(self.base.seq());
-        if let Some(seq) = self.catalog_seq {
-            batch.set_catalog_seq(seq);
-        }
+        batch.set_moment(self.base.seq(), self.catalog_seq);
         self.schema_changes.iter().for_each(|tree| batch.change_schema(*tree));
         self.trees_read.iter().for_each(|tree| batch.read_tree(*tree));
         for (tree, writes) in self.trees.iter().filter(|(_, writes)| writes.runs.is_empty()) {
