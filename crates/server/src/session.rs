@@ -65,11 +65,6 @@ impl ClientSession {
         self.user.as_deref()
     }
 
-    /// What it may do.
-    pub(crate) fn role(&self) -> Role {
-        self.role
-    }
-
     /// A session of the database's, in no transaction, that may do what this one may.
     pub(crate) fn sql(&self, shared: &Arc<Shared>) -> Session {
         let mut sql = self.sql.lock();
