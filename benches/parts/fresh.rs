@@ -220,7 +220,7 @@ impl Bench {
         let keys = self.tree.key_codec();
         let id: TreeId = self.tree.id();
         let mut batch = WriteBatch::new();
-        for row in (0..self.rows()).filter(|row| row / self.agents % 2 == 0) {
+        for row in (0..self.rows()).filter(|row| (row / self.agents).is_multiple_of(2)) {
             let ids = [row % self.agents, row / self.agents].map(|id| ValueRef::Int(id as i64));
             let mut key = Vec::new();
             keys.encode_values(&ids, &mut key).expect("a key");

@@ -20,7 +20,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
+use datafusion::physical_plan::joins::{HashJoinExec, JoinOnRef, PartitionMode};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -67,7 +67,7 @@ impl Seek {
     pub(crate) fn new(
         build: &Arc<dyn ExecutionPlan>,
         probe: &Arc<dyn ExecutionPlan>,
-        on: &[(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)],
+        on: JoinOnRef<'_>,
     ) -> Option<Self> {
         let (build_schema, probe_schema) = (build.schema(), probe.schema());
         let column = |(position, (theirs, ours)): (usize, &(_, Arc<dyn PhysicalExpr>))| {

@@ -143,7 +143,7 @@ static FOREIGN_KEYS: LazyLock<SchemaRef> = LazyLock::new(|| {
 });
 
 pub(super) fn type_info(command: CommandGetXdbcTypeInfo) -> Result<RecordBatch, Status> {
-    let types = TYPES.as_ref().map_err(|error| ours(error))?;
+    let types = TYPES.as_ref().map_err(ours)?;
     types.record_batch(command.data_type).map_err(ours)
 }
 

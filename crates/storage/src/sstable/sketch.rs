@@ -24,7 +24,8 @@ use super::input::Input;
 const BITS: u32 = 10;
 const REGISTERS: usize = 1 << BITS;
 /// No rank is higher: so many bits of a hash are left, and one.
-const RANK_MAX: u8 = 64 - BITS as u8 + 1;
+const RANK_MAX: u8 = 55;
+const _: () = assert!(RANK_MAX as u32 == 64 - BITS + 1);
 /// With more registers than these the dense form is the shorter one.
 const SPARSE_MAX: usize = (REGISTERS - 2) / 3;
 

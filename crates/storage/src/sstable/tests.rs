@@ -565,7 +565,8 @@ fn sketches_count_the_values_of_a_file_and_of_groups_copied_into_it() {
     assert!((420..480).contains(&keys), "{keys} of 450");
     let mut writer = bench.writer(8);
     for group in 0..source.groups().len() {
-        writer.copy_group(&source, group, CopySeq::Keep).unwrap();
+        let copied = writer.copy_group(&source, group, CopySeq::Keep).unwrap();
+        assert_eq!(copied, CopyOutcome::Copied);
     }
     let more: Vec<Entry> = (450..900).map(|key| put(key, 5)).collect();
     writer.append(&bench.batch(&more)).unwrap();
@@ -599,7 +600,7 @@ fn file_of_an_earlier_release_has_no_sketches_and_all_its_rows() {
     old.verify(&bench.schema, &bench.codec).unwrap();
     // Nor has a file that a group was copied into.
     let mut writer = bench.writer(8);
-    writer.copy_group(&old, 0, CopySeq::Keep).unwrap();
+    assert_eq!(writer.copy_group(&old, 0, CopySeq::Keep).unwrap(), CopyOutcome::Copied);
     let copy = bench.open(&writer.finish().unwrap()).unwrap();
     assert!(copy.sketches().unwrap().is_some_and(|sketches| sketches.column(1).is_none()));
 }
