@@ -36,6 +36,13 @@ impl Failures {
         let passed = now.saturating_sub(self.last).as_secs() / FORGET_ONE_AFTER.as_secs();
         self.count.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX))
     }
+
+    fn wait(&self, now: Duration) -> Duration {
+        match self.now(now).checked_sub(FREE_FAILURES) {
+            None | Some(0) => Duration::ZERO,
+            Some(more) => FIRST_WAIT.saturating_mul(1 << (more - 1).min(16)).min(LONGEST_WAIT),
+        }
+    }
 }
 
 /// A login that waits for its turn; counted until it is dropped.
@@ -43,6 +50,7 @@ impl Failures {
 pub(super) struct Waiting<'a> {
     attempts: &'a Attempts,
     address: IpAddr,
+    is_counted: bool,
     /// How long.
     pub(super) wait: Duration,
 }
@@ -51,23 +59,23 @@ impl Attempts {
     /// How long a login from this address waits; none if too many wait already.
     pub(super) fn wait(&self, address: IpAddr, now: Duration) -> Option<Waiting<'_>> {
         let mut by_address = self.by_address.lock();
-        let wait = match by_address.get_mut(&address) {
-            None => Duration::ZERO,
-            Some(failures) => {
-                let wait = match failures.now(now).checked_sub(FREE_FAILURES) {
-                    None | Some(0) => Duration::ZERO,
-                    Some(more) => {
-                        FIRST_WAIT.saturating_mul(1 << (more - 1).min(16)).min(LONGEST_WAIT)
-                    }
-                };
-                if !wait.is_zero() && failures.waiting >= WAITING_MAX {
-                    return None;
-                }
-                failures.waiting += 1;
-                wait
+        let failures = by_address.get_mut(&address);
+        let wait = failures.as_ref().map_or(Duration::ZERO, |failures| failures.wait(now));
+        let counted = failures.filter(|_| !wait.is_zero());
+        let is_counted = counted.is_some();
+        if let Some(failures) = counted {
+            if failures.waiting >= WAITING_MAX {
+                return None;
             }
-        };
-        Some(Waiting { attempts: self, address, wait })
+            failures.waiting += 1;
+        }
+        Some(Waiting { attempts: self, address, is_counted, wait })
+    }
+
+    /// How long a login from this address would wait now.
+    pub(super) fn owed(&self, address: IpAddr, now: Duration) -> Duration {
+        let by_address = self.by_address.lock();
+        by_address.get(&address).map_or(Duration::ZERO, |failures| failures.wait(now))
     }
 
     /// Notes that a login from this address failed.
@@ -91,6 +99,9 @@ impl Attempts {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        if !self.is_counted {
+            return;
+        }
         if let Some(failures) = self.attempts.by_address.lock().get_mut(&self.address) {
             failures.waiting = failures.waiting.saturating_sub(1);
         }

@@ -131,10 +131,20 @@ impl Authenticator {
             ));
         }
         let busy = || Status::resource_exhausted("too many logins wait: try again later");
-        let waiting = self.attempts.wait(address, self.options.clock.now()).ok_or_else(busy)?;
-        tokio::time::sleep(waiting.wait).await;
-        let _queued = self.queue.try_acquire().map_err(|_| busy())?;
-        let place = Arc::clone(&self.checks).acquire_owned().await.map_err(|_| busy())?;
+        let now = || self.options.clock.now();
+        let mut waited = Duration::ZERO;
+        let (place, _queued) = loop {
+            let waiting = self.attempts.wait(address, now()).ok_or_else(busy)?;
+            tokio::time::sleep(waiting.wait.saturating_sub(waited)).await;
+            waited = waited.max(waiting.wait);
+            let queued = self.queue.try_acquire().map_err(|_| busy())?;
+            let place = Arc::clone(&self.checks).acquire_owned().await.map_err(|_| busy())?;
+            // Others from there may have failed while this one stood in the queue: a burst of
+            // guesses waits like guesses one after another.
+            if self.attempts.owed(address, now()) <= waited {
+                break (place, queued);
+            }
+        };
         let user = self.shared.catalog().current().find_user(&given.user).cloned();
         let basic::Credentials { user: name, password } = given;
         let known = user.clone();

@@ -3,7 +3,7 @@
 //! Widths come from the first thousand rows. Later values that are wider are cut on a terminal,
 //! and elsewhere push their row's border out: nothing is lost on its way to a file. Columns that
 //! do not fit a terminal are narrowed, the widest first; if that is not enough the last are left
-//! out and counted below.
+//! out and counted below. A value of several lines, such as a plan, is a row of as many.
 
 use std::io::Write;
 
@@ -22,13 +22,16 @@ const WIDTH_MIN: usize = 6;
 const FRAME: usize = 3;
 const NULL: &str = "NULL";
 
+/// The lines of a value, one at least.
+type Cell = Vec<String>;
+
 pub(super) struct Boxes {
     names: Vec<String>,
     right: Vec<bool>,
     audience: Audience,
     widths: Vec<usize>,
     /// Rows held back until the widths are known.
-    sample: Vec<Vec<String>>,
+    sample: Vec<Vec<Cell>>,
     shown: Option<usize>,
     rows: u64,
 }
@@ -50,7 +53,7 @@ impl Boxes {
         }
         for row in &self.sample {
             for (column, cell) in row.iter().enumerate() {
-                self.widths[column] = self.widths[column].max(width(cell));
+                self.widths[column] = self.widths[column].max(widest(cell));
             }
         }
         let shown = match self.audience.width {
@@ -91,18 +94,34 @@ impl Boxes {
         Ok(out.write_all(line.as_bytes())?)
     }
 
-    fn row(&self, out: &mut dyn Write, cells: &[String]) -> Result<(), RenderError> {
-        let mut line = String::new();
-        for (column, cell) in cells.iter().take(self.shown.unwrap_or(0)).enumerate() {
-            line.push_str("│ ");
-            let room = self.widths[column];
-            let room = if self.audience.width.is_none() { room.max(width(cell)) } else { room };
-            fitted(cell, room, self.right[column], &mut line);
-            line.push(' ');
+    fn row(&self, out: &mut dyn Write, cells: &[Cell]) -> Result<(), RenderError> {
+        let cells = &cells[..cells.len().min(self.shown.unwrap_or(0))];
+        let height = cells.iter().map(Vec::len).max().unwrap_or(1);
+        let mut text = String::new();
+        for line in 0..height {
+            for (column, cell) in cells.iter().enumerate() {
+                text.push_str("│ ");
+                let room = self.widths[column];
+                let room =
+                    if self.audience.width.is_none() { room.max(widest(cell)) } else { room };
+                let part = cell.get(line).map_or("", String::as_str);
+                fitted(part, room, self.right[column], &mut text);
+                text.push(' ');
+            }
+            text.push_str("│\n");
         }
-        line.push_str("│\n");
-        Ok(out.write_all(line.as_bytes())?)
+        Ok(out.write_all(text.as_bytes())?)
     }
+}
+
+fn widest(cell: &Cell) -> usize {
+    cell.iter().map(|line| width(line)).max().unwrap_or(0)
+}
+
+/// A text's lines, without what could move a terminal's cursor; a last line's end makes no other.
+fn lines(text: &str) -> Cell {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.split('\n').map(|line| escaped(line).into_owned()).collect()
 }
 
 /// Narrows the widest columns until all fit, and gives the number of those that do at all.
@@ -148,7 +167,7 @@ impl Render for Boxes {
                 if !cells.write(row, column, &mut text)? {
                     text.push_str(NULL);
                 }
-                texts.push(escaped(&text).into_owned());
+                texts.push(lines(&text));
             }
             if self.shown.is_some() {
                 self.row(out, &texts)?;

@@ -95,6 +95,25 @@ fn a_long_result_streams_and_loses_nothing_in_a_pipe() {
 }
 
 #[test]
+fn value_of_several_lines_is_a_row_of_as_many_in_a_box() {
+    let plans = StringArray::from(vec!["Sort\n  Scan\t\n", "x"]);
+    let batch = batch(vec![
+        ("n", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef),
+        ("plan", Arc::new(plans)),
+    ]);
+    assert_eq!(
+        shown(Mode::Box, PIPE, &[batch]),
+        "┌───┬──────────┐\n\
+         │ n │ plan     │\n\
+         ├───┼──────────┤\n\
+         │ 1 │ Sort     │\n\
+         │   │   Scan\\t │\n\
+         │ 2 │ x        │\n\
+         └───┴──────────┘\n"
+    );
+}
+
+#[test]
 fn control_characters_reach_no_terminal() {
     let evil = "a\x1b[2Jb\u{9b}31m\u{202e}c\nd";
     let batch = batch(vec![(evil, Arc::new(StringArray::from(vec![evil])) as ArrayRef)]);
