@@ -227,10 +227,12 @@ fn the_sum_of_all_accounts_survives_kill_nine() {
         }
         let db = open(&path);
         check(&db).unwrap();
-        for (thread, n) in (1..).zip(&acknowledged[1..]) {
+        for (thread, n) in (1..).zip(&mut acknowledged[1..]) {
             let found = last(&db, thread);
             // One more may have been committed than was acknowledged.
             assert!((*n..=*n + 1).contains(&found), "cycle {cycle}: {thread} of {n} has {found}");
+            // The next child goes on behind it, and may be killed before it acknowledges anything.
+            *n = found;
         }
         let mut catalog: Vec<_> = db.tables().into_iter().map(|(name, _)| name).collect();
         catalog.sort();
