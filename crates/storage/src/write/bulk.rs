@@ -262,7 +262,8 @@ impl Core {
         for load in &loads {
             self.flush_overlapping(&load.tree, &load.files, SeqNo::MAX)?;
         }
-        let placed = place_record(self, &loads, &with, base)?;
+        let placed = place_record(self, &loads, &with, base);
+        let placed = placed.map_err(|error| self.pipeline.lost(error))?;
         named();
         let seq = placed.seq;
         let finished = self.publish_files(&loads, placed, with);

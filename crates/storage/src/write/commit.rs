@@ -204,6 +204,7 @@ impl Pipeline {
         let placed = RECORD.with_borrow_mut(|record| {
             record.encode(&batch, &[])?;
             let placed = self.place(trees, &batch, keys, record, durability);
+            let placed = placed.map_err(|error| self.lost(error));
             if record.len() > RECORD_BYTES_KEPT {
                 *record = CommitRecord::new();
             }
@@ -412,7 +413,20 @@ impl Pipeline {
         }
     }
 
-    /// Waits until every commit numbered so far is published.
+    /// The error of a commit that was not placed. Who lost sees what won: the other commit may be
+    /// numbered and not yet published, and a snapshot taken in between would only lose again.
+    pub(crate) fn lost(&self, error: Error) -> Error {
+        if error.kind() == ErrorKind::Conflict {
+            let publication = self.publication.lock();
+            let numbered = publication.first + publication.slots.len() as u64;
+            drop(publication);
+            // A poisoned log is met by the next attempt.
+            let _ = self.wait_published(numbered - 1);
+        }
+        error
+    }
+
+    /// Waits until every commit up to `seq` is published.
     pub(crate) fn wait_published(&self, seq: SeqNo) -> Result<()> {
         let mut publication = self.publication.lock();
         while publication.first <= seq {
