@@ -57,6 +57,10 @@ pub struct Options {
     pub fanout: u64,
     /// Bits a key in Bloom filters. Default 12.
     pub filter_bits: u32,
+    /// A chunk of strings of which so many bytes are strings has a checksum for every 4 KiB, so
+    /// that a get for which the cache has no room reads these and not all of it; `usize::MAX` for
+    /// no chunk. Default 32 KiB.
+    pub piece_chunk_bytes: usize,
     /// Run flushes and compactions on threads of their own. Tests say false and call
     /// [`Engine::run_job`](crate::Engine::run_job). Default true.
     pub background: bool,
@@ -80,6 +84,7 @@ impl Default for Options {
             level0_runs: 4,
             fanout: 10,
             filter_bits: 12,
+            piece_chunk_bytes: 32 << 10,
             background: true,
         }
     }

@@ -69,11 +69,20 @@ impl Chunk {
         rows: usize,
         tables: &SymbolTables,
     ) -> Result<Self> {
+        Self::read(&mut Cursor::new(bytes), data_type, rows, tables)
+    }
+
+    /// Reads all that `cursor` has.
+    pub(super) fn read(
+        cursor: &mut Cursor,
+        data_type: &DataType,
+        rows: usize,
+        tables: &SymbolTables,
+    ) -> Result<Self> {
         let kind = Kind::of(data_type)?;
         if rows.checked_mul(kind.value_bytes()).is_none_or(|raw| raw > CHUNK_RAW_BYTES_MAX) {
             return Err(Error::corrupt(format!("column chunk of {rows} rows of type {data_type}")));
         }
-        let mut cursor = Cursor::new(bytes);
         let header = cursor.take(HEADER_BYTES)?;
         let (encoding, flag, stored_rows, null_count) = match header.as_slice() {
             &[encoding, flag @ (0 | 1), 0, 0, r0, r1, r2, r3, n0, n1, n2, n3, 0, 0, 0, 0] => (
@@ -114,7 +123,7 @@ impl Chunk {
             _ if null_count == rows => {
                 return Err(Error::corrupt(format!("{encoding:?} chunk of nulls only")));
             }
-            _ => Body::open(encoding, kind, data_type, rows, &mut cursor, tables)?,
+            _ => Body::open(encoding, kind, data_type, rows, cursor, tables)?,
         };
         cursor.finish()?;
         Ok(Self { data_type: data_type.clone(), kind, rows, encoding, nulls, null_count, body })
@@ -377,7 +386,7 @@ impl Chunk {
         }
     }
 
-    fn past_end(&self, row: usize) -> Error {
+    pub(super) fn past_end(&self, row: usize) -> Error {
         Error::invalid(format!("row {row} of a column chunk of {}", self.rows))
     }
 }
@@ -465,7 +474,7 @@ pub(super) fn bytes_of<'a>(kind: Kind, value: &ValueRef<'a>) -> Option<&'a [u8]>
     }
 }
 
-fn push_bytes(kind: Kind, bytes: &[u8], out: &mut RowBuffer) -> Result<()> {
+pub(super) fn push_bytes(kind: Kind, bytes: &[u8], out: &mut RowBuffer) -> Result<()> {
     match kind {
         Kind::Text(_) => {
             let text = std::str::from_utf8(bytes)

@@ -1,5 +1,7 @@
 //! Reading and writing the parts of a chunk: little-endian, each part padded to eight bytes.
 
+use std::ops::Range;
+
 use arrow_buffer::{ArrowNativeType, Buffer, ToByteSlice};
 
 use crate::{Error, Result};
@@ -9,12 +11,27 @@ use crate::{Error, Result};
 pub(super) struct Cursor {
     bytes: Buffer,
     at: usize,
+    /// Bytes of the chunk that stand behind these and were not read.
+    missing: usize,
+    /// Where the bytes asked of [`take_last`](Self::take_last) lie, if some of them are missing.
+    stored: Option<Range<usize>>,
 }
 
 impl Cursor {
     /// Begins at the front of `bytes`, whose memory is aligned to eight bytes.
     pub(super) fn new(bytes: Buffer) -> Self {
-        Self { bytes, at: 0 }
+        Self { bytes, at: 0, missing: 0, stored: None }
+    }
+
+    /// The same over the first bytes of a chunk of `len`.
+    pub(super) fn of_front(bytes: Buffer, len: usize) -> Self {
+        let missing = len.saturating_sub(bytes.len());
+        Self { bytes, at: 0, missing, stored: None }
+    }
+
+    /// Where in the chunk the bytes lie that [`take_last`](Self::take_last) did not find whole.
+    pub(super) fn stored(&self) -> Option<Range<usize>> {
+        self.stored.clone()
     }
 
     /// The next `len` bytes and the padding behind them.
@@ -27,6 +44,24 @@ impl Cursor {
         }
         let part = self.bytes.slice_with_length(self.at, len);
         self.at += padded(len).expect("checked above");
+        Ok(part)
+    }
+
+    /// The last `len` bytes of the chunk, or as many of them as were read, and the padding.
+    pub(super) fn take_last(&mut self, len: usize) -> Result<Buffer> {
+        let rest = self.bytes.len() - self.at;
+        if self.missing == 0 {
+            return self.take(len);
+        }
+        if padded(len) != rest.checked_add(self.missing) {
+            return Err(Error::corrupt(format!(
+                "column chunk: {rest} and {} bytes left where {len} should be the last",
+                self.missing
+            )));
+        }
+        let part = self.bytes.slice_with_length(self.at, rest.min(len));
+        self.stored = Some(self.at..self.at + len);
+        self.at = self.bytes.len();
         Ok(part)
     }
 

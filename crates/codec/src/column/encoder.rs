@@ -35,6 +35,9 @@ pub struct EncodedChunk {
     /// The names of the symbol tables that it cannot be read without. Whoever copies the chunk
     /// into another file takes them along.
     pub symbol_tables: Vec<u64>,
+    /// Of a chunk of strings the bytes in front of those in which they are stored one by one: as
+    /// many at least does [`ColumnFront`](super::ColumnFront) take. Of others all.
+    pub front_bytes: usize,
 }
 
 /// Encodes the chunks of one column of one file, carrying what it learned from one to the next.
@@ -65,14 +68,18 @@ impl ColumnEncoder {
             )));
         }
         let before = out.len();
-        let mut writer = Writer { out, tables: &mut self.tables, used: Vec::new() };
+        let mut writer =
+            Writer { out, tables: &mut self.tables, used: Vec::new(), stored_bytes: 0 };
         let encoded = writer.chunk(&mut self.learned, &self.data_type, array);
-        let mut used = writer.used;
+        let (mut used, stored_bytes) = (writer.used, writer.stored_bytes);
         match encoded {
             Ok((encoding, zone)) => {
                 used.sort_unstable();
                 used.dedup();
-                Ok(EncodedChunk { encoding, zone, symbol_tables: used })
+                // Strings within a list are read with the list.
+                let behind = if encoding == Encoding::Nested { 0 } else { stored_bytes };
+                let front_bytes = out.len() - before - behind;
+                Ok(EncodedChunk { encoding, zone, symbol_tables: used, front_bytes })
             }
             Err(error) => {
                 out.truncate(before);
@@ -99,6 +106,8 @@ struct Writer<'a> {
     out: &'a mut Vec<u8>,
     tables: &'a mut SymbolTables,
     used: Vec<u64>,
+    /// Bytes at the end in which strings are stored one by one, with their padding.
+    stored_bytes: usize,
 }
 
 impl Writer<'_> {
@@ -367,11 +376,13 @@ impl Writer<'_> {
         match learned.symbols.compress(values, raw, self.tables)? {
             Some(compressed) => {
                 self.used.push(compressed.table());
+                self.stored_bytes = compressed.stored_bytes().next_multiple_of(8);
                 compressed.write(&mut learned.symbols, self.out);
                 Ok((Encoding::Symbols, zone))
             }
             None => {
                 plain::write_strings(values, self.out);
+                self.stored_bytes = raw.next_multiple_of(8);
                 Ok((Encoding::Plain, zone))
             }
         }

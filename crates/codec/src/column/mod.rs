@@ -23,6 +23,7 @@ mod cursor;
 mod dictionary;
 mod encoder;
 mod filter;
+mod front;
 mod kind;
 mod nested;
 mod packed;
@@ -42,6 +43,7 @@ mod tests;
 
 pub use codes::ColumnCodes;
 pub use encoder::{ColumnEncoder, EncodedChunk};
+pub use front::ColumnFront;
 pub use symbols::{SYMBOL_TABLES_MAX, SymbolTables};
 pub use zone::{ZONE_BYTES_MAX, ZoneMap};
 

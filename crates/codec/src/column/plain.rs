@@ -25,7 +25,7 @@ impl PlainStrings {
     pub(super) fn open(cursor: &mut Cursor, len: usize) -> Result<Self> {
         let ends = IntBlock::open(cursor, len)?;
         let bytes = cursor.len()?;
-        Ok(Self { ends, bytes: cursor.take(bytes)? })
+        Ok(Self { ends, bytes: cursor.take_last(bytes)? })
     }
 
     /// The number of strings.
@@ -43,6 +43,12 @@ impl PlainStrings {
     pub(super) fn get(&self, index: usize) -> Result<&[u8]> {
         let (start, end) = bounds(&self.ends, index..index + 1)?;
         self.bytes.get(start..end).ok_or_else(|| out_of_range(start, end, self.bytes.len()))
+    }
+
+    /// Where the string at `index` lies among the bytes, which may not be here.
+    pub(super) fn place(&self, index: usize) -> Result<Range<usize>> {
+        let (start, end) = bounds(&self.ends, index..index + 1)?;
+        Ok(start..end)
     }
 
     /// The strings of `range` as offsets into one piece of memory, this chunk's own.

@@ -72,6 +72,22 @@ impl Strings {
         }
     }
 
+    /// Where the string at `index` is stored among the bytes of all, which may not be here.
+    pub(super) fn place(&self, index: usize) -> Result<Range<usize>> {
+        match self {
+            Self::Plain(strings) => strings.place(index),
+            Self::Symbols(strings) => strings.place(index),
+        }
+    }
+
+    /// Calls `f` with the string that is stored as `bytes`; `f` must not read another meanwhile.
+    pub(super) fn with_stored<R>(&self, bytes: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        match self {
+            Self::Plain(_) => Ok(f(bytes)),
+            Self::Symbols(strings) => strings.with_codes(bytes, f),
+        }
+    }
+
     /// The length of the string at `index`.
     pub(super) fn length(&self, index: usize) -> Result<usize> {
         match self {

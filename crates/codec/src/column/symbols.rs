@@ -264,7 +264,7 @@ impl SymbolStrings {
         let ends = IntBlock::open(cursor, len)?;
         let lengths = IntBlock::open(cursor, len)?;
         let codes = cursor.len()?;
-        Ok(Self { table, name, ends, lengths, codes: cursor.take(codes)? })
+        Ok(Self { table, name, ends, lengths, codes: cursor.take_last(codes)? })
     }
 
     /// The number of strings.
@@ -285,7 +285,17 @@ impl SymbolStrings {
     /// Calls `f` with the string at `index`, decoded into memory that is used again. `f` must not
     /// read another one meanwhile.
     pub(super) fn with<R>(&self, index: usize, f: impl FnOnce(&[u8]) -> R) -> Result<R> {
-        let codes = self.codes_of(index..index + 1)?;
+        self.with_codes(self.codes_of(index..index + 1)?, f)
+    }
+
+    /// Where the codes of the string at `index` lie among all, which may not be here.
+    pub(super) fn place(&self, index: usize) -> Result<Range<usize>> {
+        let (start, end) = bounds(&self.ends, index..index + 1)?;
+        Ok(start..end)
+    }
+
+    /// Calls `f` with the string of `codes`, as [`with`](Self::with) does.
+    pub(super) fn with_codes<R>(&self, codes: &[u8], f: impl FnOnce(&[u8]) -> R) -> Result<R> {
         // The length is not looked up, which would be one more place in memory to wait for.
         let room = codes.len() * SYMBOL_BYTES_MAX + SLACK;
         SCRATCH.with_borrow_mut(|scratch| {
@@ -500,6 +510,11 @@ impl Compressed {
     /// The name of the table.
     pub(super) fn table(&self) -> u64 {
         self.table
+    }
+
+    /// The bytes of the codes.
+    pub(super) fn stored_bytes(&self) -> usize {
+        self.codes.len()
     }
 
     /// Appends the body of a chunk and gives the memory back to the one it came from.

@@ -379,6 +379,38 @@ fn some_range(random: &mut Random, rows: usize) -> Range<usize> {
     a.min(b)..a.max(b)
 }
 
+/// Reads rows of a chunk by its front, cut anywhere behind what must be there.
+fn check_front(array: &ArrayRef, values: &[Value], random: &mut Random, what: &str) {
+    let (encoded, bytes, tables) = encode(array);
+    let behind = bytes.len() - encoded.front_bytes;
+    let kind = kind::Kind::of(array.data_type()).unwrap();
+    if behind > 0 {
+        assert!(matches!(kind, kind::Kind::Text(_) | kind::Kind::Binary(_)), "{what}");
+        assert!(matches!(encoded.encoding, Encoding::Symbols | Encoding::Plain), "{what}");
+    }
+    let open = |len: usize| {
+        let front = Buffer::from_slice_ref(&bytes[..len]);
+        ColumnFront::open(front, bytes.len(), array.data_type(), array.len(), &tables)
+    };
+    if behind == 0 {
+        assert!(open(bytes.len()).is_err(), "{what}: all of a chunk is no front");
+        assert!(open(bytes.len() - 8).is_err(), "{what}: what has no front opened by one");
+        return;
+    }
+    assert!(open(encoded.front_bytes - 8).is_err(), "{what}: opened on less than its front");
+    let front = open(encoded.front_bytes + random.below(behind)).unwrap();
+    let mut out = RowBuffer::new();
+    for _ in 0..64 {
+        let row = random.below(values.len());
+        out.clear();
+        let place = front.place(row).unwrap();
+        assert_eq!(place.is_none(), values[row].is_null(), "{what}: row {row}");
+        front.value(row, &bytes[place.unwrap_or_default()], &mut out).unwrap();
+        assert!(same_value(&out.get(0).to_value(), &values[row]), "{what}: row {row}");
+    }
+    assert_eq!(front.place(values.len()).unwrap_err().kind(), crate::ErrorKind::Invalid);
+}
+
 /// Reads a chunk in every way and compares with the array it was made from.
 fn check(array: &ArrayRef, random: &mut Random) {
     let rows = array.len();
@@ -401,6 +433,7 @@ fn check(array: &ArrayRef, random: &mut Random) {
         assert_same(&chunk.take(&indices).unwrap(), &expected, &what);
     }
     let values: Vec<Value> = (0..rows).map(|row| Value::from_array(array, row).unwrap()).collect();
+    check_front(array, &values, random, &what);
     let mut row_buffer = RowBuffer::new();
     let picked: Vec<usize> = (0..64).map(|_| random.below(rows)).collect();
     for row in (0..64.min(rows)).chain(picked) {

@@ -73,7 +73,7 @@ fn file_is_shown_as_text() {
     let expected = "\
 /db/sst/0000000001.sst: file 1, 1640 bytes, 5 rows in 3 row groups
   database 910a2dec89025cc1beeb8da1658eec67
-  footer checksum 0da703a560e074ef
+  footer checksum ddc746296955fee4
   schema version 1, columns 1 Int64 key, 2 Utf8View null
   symbol tables: absent
   range deletes: absent
@@ -121,12 +121,12 @@ offset 72, 40 bytes
 offset 112, 128 bytes
   log synced to segment 1 offset 424, number 4
   next file 2
-  tree 1 level 0 gains file 1, 1640 bytes, 5 rows, 1 delete, 3 row groups, numbers 1 to 4, keys (1) to (4), schema version 1, footer checksum 0da703a560e074ef
+  tree 1 level 0 gains file 1, 1640 bytes, 5 rows, 1 delete, 3 row groups, numbers 1 to 4, keys (1) to (4), schema version 1, footer checksum ddc746296955fee4
   tree 1 flushed through 4
 manifest 1 of database 910a2dec89025cc1beeb8da1658eec67, log from segment 1 on, not closed
 tree 1: flushed through 4, floor 0
   schema version 1, columns 1 Int64 key, 2 Utf8View null
-  level 0: file 1, 1640 bytes, 5 rows, 1 delete, 3 row groups, numbers 1 to 4, keys (1) to (4), schema version 1, footer checksum 0da703a560e074ef
+  level 0: file 1, 1640 bytes, 5 rows, 1 delete, 3 row groups, numbers 1 to 4, keys (1) to (4), schema version 1, footer checksum ddc746296955fee4
 ";
     assert_eq!(shown, expected, "{shown}");
     drop(engine);

@@ -148,7 +148,7 @@ impl FileSearch<'_> {
                 continue;
             }
             self.counters.groups_read.add(1);
-            let group = reader.group(group, self.schemas.current(), projection)?;
+            let group = reader.group_for_row(group, self.schemas.current(), projection)?;
             let rows = group.find(self.values)?;
             if let Some(row) = group.visible(rows, self.snapshot)? {
                 let kind = group.kind(row)?;

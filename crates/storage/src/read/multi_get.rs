@@ -214,7 +214,7 @@ impl Lookup<'_> {
             if !current.as_ref().is_some_and(|open| open.file == file.id && open.index == index) {
                 self.take_rows(current.take())?;
                 self.counters.groups_read.add(1);
-                let group = reader.group(index, self.schemas.current(), self.projection)?;
+                let group = reader.group_for_row(index, self.schemas.current(), self.projection)?;
                 *current = Some(OpenGroup { file: file.id, index, group, rows: Vec::new() });
             }
             let Some(open) = current else { continue };
@@ -235,6 +235,18 @@ impl Lookup<'_> {
         if rows.is_empty() {
             return Ok(());
         }
+        if group.is_better_by_row(self.projection, rows.len()) {
+            let mut builder = BatchBuilder::new(self.schemas, self.projection, rows.len());
+            let mut values = RowBuffer::new();
+            for row in rows {
+                values.clear();
+                group.row(self.projection, row as usize, &mut values)?;
+                builder.push_values(&values)?;
+            }
+            self.pieces.push(builder.finish()?);
+            return Ok(());
+        }
+        group.load(self.projection)?;
         let take = |&column: &usize| {
             let taken = group.chunk(column)?.take(&rows);
             taken.map_err(|error| group.locate(column, error))

@@ -136,6 +136,12 @@ impl BlockCache {
         self.counters.bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether so many bytes more leave a quarter of the budget free: a cache that is nearly full
+    /// takes in a chunk by throwing another out.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        self.bytes().saturating_add(bytes) <= self.bytes_max() / 4 * 3
+    }
+
     pub(super) fn counters(&self) -> &Arc<IoCounters> {
         &self.counters
     }

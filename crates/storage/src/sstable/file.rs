@@ -61,7 +61,14 @@ impl TableFile {
     /// Reads `length` bytes, which the caller has found to lie within the file.
     pub(super) fn read(&self, offset: u64, length: usize) -> Result<Buffer> {
         let mut bytes = MutableBuffer::from_len_zeroed(length);
-        self.file.read_exact_at(offset, bytes.as_slice_mut()).map_err(|error| {
+        self.read_into(offset, bytes.as_slice_mut())?;
+        Ok(bytes.into())
+    }
+
+    /// Fills `bytes` from `offset` on; the caller has found them to lie within the file.
+    pub(super) fn read_into(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        let length = bytes.len();
+        self.file.read_exact_at(offset, bytes).map_err(|error| {
             if error.kind() == std::io::ErrorKind::UnexpectedEof {
                 self.corrupt(offset, format_args!("the file ends within {length} bytes"))
             } else {
@@ -70,7 +77,7 @@ impl TableFile {
         })?;
         self.counters.reads.fetch_add(1, Ordering::Relaxed);
         self.counters.bytes.fetch_add(length as u64, Ordering::Relaxed);
-        Ok(bytes.into())
+        Ok(())
     }
 
     /// Reads and checks a block; an absent one is empty.

@@ -6,7 +6,12 @@ use super::checksum::{self, Mixer};
 use super::input::Input;
 
 /// The newest format that this code writes, and the newest that it reads. Persistent.
-const FORMAT_VERSION: u32 = 1;
+///
+/// Of version 1 are files without checksums of pieces; else they are the same.
+const FORMAT_VERSION: u32 = 2;
+
+/// The oldest format that this code reads. Persistent.
+const FORMAT_VERSION_MIN: u32 = 1;
 
 /// How key bytes are made of key columns: `silt_codec::KeyCodec`. Persistent.
 const KEY_CODEC: u8 = 1;
@@ -19,9 +24,13 @@ pub(super) const FOOTER_LEN: usize = 256;
 
 /// The first bytes of a file.
 pub(super) fn header(mixer: &Mixer) -> Vec<u8> {
+    header_of(mixer, FORMAT_VERSION)
+}
+
+fn header_of(mixer: &Mixer, version: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_LEN);
     out.extend_from_slice(HEADER_MAGIC);
-    out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    out.extend_from_slice(&version.to_le_bytes());
     out.extend_from_slice(&[checksum::ALGORITHM, 0, 0, 0]);
     out.extend_from_slice(&mixer.uuid.to_le_bytes());
     out.extend_from_slice(&mixer.file.to_le_bytes());
@@ -32,10 +41,14 @@ pub(super) fn header(mixer: &Mixer) -> Vec<u8> {
 
 /// Checks the first bytes of a file.
 pub(super) fn check_header(bytes: &[u8], mixer: &Mixer) -> Result<()> {
-    if bytes != header(mixer) {
+    if !is_header(bytes, mixer) {
         return Err(Error::corrupt("the file's header is not what was written"));
     }
     Ok(())
+}
+
+fn is_header(bytes: &[u8], mixer: &Mixer) -> bool {
+    (FORMAT_VERSION_MIN..=FORMAT_VERSION).any(|version| bytes == header_of(mixer, version))
 }
 
 /// Whose file these first bytes begin, by their own word.
@@ -48,12 +61,14 @@ pub(super) fn read_header(bytes: &[u8]) -> Result<Mixer> {
     let algorithm = input.u8()?;
     input.take(3)?;
     let mixer = Mixer { uuid: input.u128()?, file: input.u64()? };
-    if bytes == header(&mixer) {
+    if is_header(bytes, &mixer) {
         return Ok(mixer);
     }
     // Of another release, or damaged: only a format that is not ours can say which.
     match (version, algorithm) {
-        (FORMAT_VERSION, checksum::ALGORITHM) => check_header(bytes, &mixer).map(|()| mixer),
+        (FORMAT_VERSION_MIN..=FORMAT_VERSION, checksum::ALGORITHM) => {
+            check_header(bytes, &mixer).map(|()| mixer)
+        }
         _ => Err(Error::new(
             silt_codec::ErrorKind::Unsupported,
             format!(
@@ -175,7 +190,8 @@ impl Footer {
         }
         let version = input.u32()?;
         let [key_codec, algorithm] = [input.u8()?, input.u8()?];
-        if (version, key_codec, algorithm) != (FORMAT_VERSION, KEY_CODEC, checksum::ALGORITHM) {
+        let is_known = (FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&version);
+        if !is_known || (key_codec, algorithm) != (KEY_CODEC, checksum::ALGORITHM) {
             return Err(Error::new(
                 silt_codec::ErrorKind::Unsupported,
                 format!(

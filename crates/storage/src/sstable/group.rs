@@ -5,6 +5,7 @@
 //! away, without a lock. A [`RowGroup`] is a block seen through one version of the tree's schema.
 
 use std::ops::Range;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock, Weak};
 
 use arrow_array::cast::AsArray;
@@ -14,8 +15,8 @@ use arrow_buffer::Buffer;
 use arrow_schema::DataType;
 use parking_lot::Mutex;
 use silt_codec::{
-    ColumnChunk, ColumnEncoder, ColumnId, KeyBuffer, KeyCodec, RowBuffer, Schemas, SymbolTables,
-    TreeColumn, TreeSchema, ValueRef, array_of,
+    ColumnChunk, ColumnEncoder, ColumnFront, ColumnId, KeyBuffer, KeyCodec, RowBuffer, Schemas,
+    SymbolTables, TreeColumn, TreeSchema, ValueRef, array_of,
 };
 
 use super::checksum::checksum;
@@ -34,20 +35,24 @@ const COALESCE_MAX: usize = 8 << 20;
 /// A row group in memory.
 #[derive(Debug)]
 pub(super) struct GroupBlock {
-    file: Arc<TableFile>,
+    pub(super) file: Arc<TableFile>,
     tables: Arc<FileTables>,
     schemas: Schemas,
-    cache: Weak<BlockCache>,
+    pub(super) cache: Weak<BlockCache>,
     number: usize,
     offset: u64,
-    header: GroupHeader,
+    pub(super) header: GroupHeader,
     one_version: bool,
     constant_seq: Option<SeqNo>,
     constant_kind: Option<OpKind>,
     seq_slot: Option<usize>,
     kind_slot: Option<usize>,
     /// One a chunk of the header.
-    chunks: Box<[OnceLock<ColumnChunk>]>,
+    pub(super) chunks: Box<[OnceLock<ColumnChunk>]>,
+    /// Likewise: what gets have read of chunks that are not there.
+    pub(super) fronts: Box<[OnceLock<ColumnFront>]>,
+    /// Rows read by fronts.
+    pub(super) front_rows: AtomicU32,
     /// Chunks of columns that the group lacks.
     frozen: FrozenList,
     /// The bytes read for it. Held while reading, so that no chunk is read twice.
@@ -115,6 +120,8 @@ impl GroupBlock {
             number,
             offset: entry.offset,
             chunks: header.chunks.iter().map(|_| OnceLock::new()).collect(),
+            fronts: header.chunks.iter().map(|_| OnceLock::new()).collect(),
+            front_rows: AtomicU32::new(0),
             header,
             one_version: entry.one_version,
             constant_seq,
@@ -140,18 +147,18 @@ impl GroupBlock {
     }
 
     /// Where a chunk stands in the group.
-    fn span(&self, slot: usize) -> Range<usize> {
+    pub(super) fn span(&self, slot: usize) -> Range<usize> {
         let entry = &self.header.chunks[slot];
         let start = entry.offset as usize;
         start..start + entry.length as usize
     }
 
-    fn chunk_offset(&self, slot: usize) -> u64 {
+    pub(super) fn chunk_offset(&self, slot: usize) -> u64 {
         self.offset + u64::from(self.header.chunks[slot].offset)
     }
 
     /// The chunk of the column that has this id and stands at `column` in its schema.
-    fn slot(&self, column: usize, id: ColumnId) -> Option<usize> {
+    pub(super) fn slot(&self, column: usize, id: ColumnId) -> Option<usize> {
         let key_columns = usize::from(self.header.key_columns);
         let hidden = usize::from(self.seq_slot.is_some()) + usize::from(self.kind_slot.is_some());
         let usual = if column < key_columns { column } else { column + hidden };
@@ -175,22 +182,37 @@ impl GroupBlock {
         if slots.iter().all(|&slot| self.chunks[slot].get().is_some()) {
             return Ok(());
         }
+        let is_there = |slot: usize| self.chunks[slot].get().is_some();
+        self.load_spans(slots, is_there, |slot| self.span(slot))
+    }
+
+    /// Reads `span` of those of `slots`, ascending, that are not there yet: a chunk whole, or its
+    /// front.
+    pub(super) fn load_spans(
+        &self,
+        slots: &[usize],
+        is_there: impl Fn(usize) -> bool,
+        span: impl Fn(usize) -> Range<usize>,
+    ) -> Result<()> {
         let mut bytes = self.bytes.lock();
-        let missing: Vec<usize> =
-            slots.iter().copied().filter(|&slot| self.chunks[slot].get().is_none()).collect();
+        let missing: Vec<usize> = slots.iter().copied().filter(|&slot| !is_there(slot)).collect();
         let mut rest = missing.as_slice();
         while let [first, ..] = rest {
-            let start = self.span(*first).start;
+            let start = span(*first).start;
             let neighbours = rest.windows(2).take_while(|pair| {
-                let (left, right) = (self.span(pair[0]), self.span(pair[1]));
+                let (left, right) = (span(pair[0]), span(pair[1]));
                 right.start - left.end < COALESCE_GAP && right.end - start <= COALESCE_MAX
             });
             let (together, others) = rest.split_at(1 + neighbours.count());
-            let end = self.span(together[together.len() - 1]).end;
+            let end = span(together[together.len() - 1]).end;
             let buffer = self.file.read(self.offset + start as u64, end - start)?;
             for &slot in together {
-                let span = self.span(slot);
-                self.open_chunk(slot, buffer.slice_with_length(span.start - start, span.len()))?;
+                let span = span(slot);
+                let bytes = buffer.slice_with_length(span.start - start, span.len());
+                match bytes.len() < self.span(slot).len() {
+                    true => self.open_front(slot, bytes)?,
+                    false => self.open_chunk(slot, bytes)?,
+                }
             }
             *bytes += buffer.len() as u64;
             rest = others;
@@ -212,10 +234,7 @@ impl GroupBlock {
         }
         let data_type = self.data_type(entry.column)?;
         let none = SymbolTables::default();
-        let tables = match entry.tables.as_slice() {
-            [] => &none,
-            _ => self.tables.column(&self.file, entry.column)?,
-        };
+        let tables = self.tables_of(slot)?.unwrap_or(&none);
         let chunk = ColumnChunk::open(bytes, data_type, self.header.rows as usize, tables)
             .map_err(|error| self.locate(slot, error))?;
         // Another thread may have been as quick; its chunk is the same.
@@ -223,8 +242,17 @@ impl GroupBlock {
         Ok(())
     }
 
+    /// The symbol tables of a chunk's column, if the chunk needs one.
+    pub(super) fn tables_of(&self, slot: usize) -> Result<Option<&SymbolTables>> {
+        let entry = &self.header.chunks[slot];
+        match entry.tables.as_slice() {
+            [] => Ok(None),
+            _ => self.tables.column(&self.file, entry.column).map(Some),
+        }
+    }
+
     /// The type of a column. A column's id is never used again, and its type never changes.
-    fn data_type(&self, id: ColumnId) -> Result<&DataType> {
+    pub(super) fn data_type(&self, id: ColumnId) -> Result<&DataType> {
         match id {
             SEQ_COLUMN => return Ok(&DataType::UInt64),
             KIND_COLUMN => return Ok(&DataType::UInt8),
@@ -237,7 +265,7 @@ impl GroupBlock {
         })
     }
 
-    fn locate(&self, slot: usize, error: silt_codec::Error) -> Error {
+    pub(super) fn locate(&self, slot: usize, error: silt_codec::Error) -> Error {
         let column = self.header.chunks[slot].column;
         let named =
             silt_codec::Error::new(error.kind(), format!("column {column}: {}", error.message()));
@@ -261,7 +289,7 @@ impl GroupBlock {
     }
 
     /// Tells the cache what the block weighs now.
-    fn weigh(self: &Arc<Self>) {
+    pub(super) fn weigh(self: &Arc<Self>) {
         if let Some(cache) = self.cache.upgrade() {
             let bytes = self.bytes.lock();
             cache.put(self.file.mixer().file, self.number, Arc::clone(self), *bytes);
@@ -286,8 +314,8 @@ fn frozen_chunk(column: &TreeColumn, rows: u32) -> Result<ColumnChunk> {
 /// Chunks are read when first wanted and stay with the cached group. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct RowGroup {
-    block: Arc<GroupBlock>,
-    schema: Arc<TreeSchema>,
+    pub(super) block: Arc<GroupBlock>,
+    pub(super) schema: Arc<TreeSchema>,
 }
 
 impl RowGroup {
@@ -321,18 +349,28 @@ impl RowGroup {
 
     /// Reads what is missing of these columns, neighbours together.
     pub(crate) fn load(&self, columns: &[usize]) -> Result<()> {
-        let position = |&column: &usize| self.block.slot(column, self.schema.columns[column].id);
         // The usual case first: all are there, and nothing is allocated.
-        let missing = |slot: usize| self.block.chunks[slot].get().is_none();
-        if !columns.iter().filter_map(position).any(missing) {
+        if self.has(columns) {
             return Ok(());
         }
+        self.block.load(&self.slots(columns))?;
+        self.block.weigh();
+        Ok(())
+    }
+
+    /// Whether the chunks of all these columns are there.
+    fn has(&self, columns: &[usize]) -> bool {
+        let position = |&column: &usize| self.block.slot(column, self.schema.columns[column].id);
+        columns.iter().filter_map(position).all(|slot| self.block.chunks[slot].get().is_some())
+    }
+
+    /// The chunks of these columns, ascending.
+    pub(super) fn slots(&self, columns: &[usize]) -> Vec<usize> {
+        let position = |&column: &usize| self.block.slot(column, self.schema.columns[column].id);
         let mut slots: Vec<usize> = columns.iter().filter_map(position).collect();
         slots.sort_unstable();
         slots.dedup();
-        self.block.load(&slots)?;
-        self.block.weigh();
-        Ok(())
+        slots
     }
 
     /// The encoded bytes of these columns, read or not.
@@ -347,8 +385,12 @@ impl RowGroup {
         self.chunk(column)?.value(row, out).map_err(|error| self.locate(column, error))
     }
 
-    /// Appends the values of the columns at `projection` at `row` to `out`.
+    /// Appends the values of the columns at `projection` at `row` to `out`. Where they are not in
+    /// memory and the cache is full, no more is read than this row needs.
     pub(crate) fn row(&self, projection: &[usize], row: usize, out: &mut RowBuffer) -> Result<()> {
+        if !self.has(projection) && !self.load_for_row(projection)? {
+            return self.row_by_fronts(projection, row, out);
+        }
         if projection.len() > 1 {
             let mut touched = 0;
             for &column in projection {

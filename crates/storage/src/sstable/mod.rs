@@ -14,9 +14,9 @@
 //! header    = magic 8 | format version 4 | checksum algorithm 1 | 0 3 | database 16 | file 8
 //!           | 0 16 | checksum 8
 //! row group = header | chunk | chunk | ...          key columns, _seq, _kind, other columns
-//!   header  = magic 4 | schema version 4 | rows 4 | key columns 2 | chunks 2 | tables 4 | 0 4
-//!           | chunks × (column 4 | encoding 1 | tables 1 | 0 2 | offset 4 | length 4 | checksum 8)
-//!           | tables × name 8 | checksum 8
+//!   header  = magic 4 | schema version 4 | rows 4 | key columns 2 | chunks 2 | tables 4 | pieces 4
+//!           | chunks × (column 4 | encoding 1 | tables 1 | front pieces 2 | offset 4 | length 4
+//!           | checksum 8) | tables × name 8 | pieces × checksum 8 | checksum 8
 //! footer    = magic 8 | format version 4 | key codec 1 | checksum algorithm 1 | 0 2 | database 16
 //!           | file 8 | rows 8 | groups 4 | schema version 4
 //!           | 7 blocks × (offset 8 | length 8 | checksum 8) | 0 24 | checksum 8
@@ -33,6 +33,10 @@
 //! a copy changes eight bytes. Trust comes from the manifest: it holds the footer's checksum, the
 //! footer those of the index and the other blocks.
 //!
+//! **A chunk is read whole, or by pieces.** A long chunk of strings has a checksum for each 4 KiB as
+//! well, by which a get reads its front and the few bytes of one string (`point.rs`). Either way
+//! no byte is read that was not checked when it came from the file.
+//!
 //! **All versions of a key lie in one group.** If they exceed a group's limit, they fill groups of
 //! their own, each but the first marked *continued* (RULES.md 18).
 
@@ -47,6 +51,7 @@ mod group_header;
 mod index;
 mod input;
 pub(crate) mod inspect;
+mod point;
 mod reader;
 mod sketch;
 mod statistics;

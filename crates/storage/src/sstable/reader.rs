@@ -262,6 +262,24 @@ impl SsTableReader {
         Ok(group)
     }
 
+    /// As [`group`](Self::group) for a reader of a row or a few: of a group that is not in memory
+    /// the keys are read, and more where the cache has room for all.
+    pub(crate) fn group_for_row(
+        &self,
+        group: usize,
+        schema: &Arc<TreeSchema>,
+        columns: &[usize],
+    ) -> Result<RowGroup> {
+        let block = match self.cache.get(self.id(), group) {
+            Some(block) => block,
+            None if self.cache.has_room(self.groups()[group].length.into()) => {
+                return self.group(group, schema, columns);
+            }
+            None => self.open_group(group, schema, &[0])?,
+        };
+        Ok(RowGroup::new(block, Arc::clone(schema)))
+    }
+
     /// Reads a group's header, and with it the keys or all if they are wanted too.
     fn open_group(
         &self,

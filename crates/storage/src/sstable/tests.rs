@@ -18,6 +18,8 @@ use crate::version::FileMeta;
 use crate::vfs::{Env, ManualClock, SeededRandom, StrictVfs, Vfs};
 use crate::{ErrorKind, OpKind, Options, Result, SeqNo};
 
+mod point;
+
 const UUID: u128 = 0x0123_4567_89ab_cdef_0011_2233_4455_6677;
 
 /// An entry as the model has it: key values, number, kind, other values.

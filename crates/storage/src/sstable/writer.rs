@@ -19,7 +19,7 @@ use self::pending::{Pending, Rows};
 use super::bloom::Bloom;
 use super::checksum::{Mixer, checksum};
 use super::footer::{FOOTER_LEN, Footer, Handle, header};
-use super::group_header::{ChunkEntry, GroupHeader, KIND_COLUMN, SEQ_COLUMN};
+use super::group_header::{ChunkEntry, GroupHeader, KIND_COLUMN, PIECE_BYTES, SEQ_COLUMN};
 use super::index::GroupIndex;
 use super::reader::{FileTables, open_key_chunks, unknown_zone};
 use super::sketch::Sketches;
@@ -61,6 +61,7 @@ pub(crate) struct SsTableWriter {
     schema: Arc<TreeSchema>,
     codec: KeyCodec,
     filter_bits: u32,
+    piece_chunk_bytes: usize,
     pending: Pending,
     columns: Vec<ColumnWriter>,
     seq_encoder: ColumnEncoder,
@@ -107,6 +108,7 @@ impl SsTableWriter {
             output: Output::create(env, path, Mixer { uuid, file: id })?,
             codec,
             filter_bits: options.filter_bits,
+            piece_chunk_bytes: options.piece_chunk_bytes,
             pending: Pending::new(&schema, options.group_rows, options.group_bytes),
             columns: columns.collect(),
             seq_encoder: ColumnEncoder::new(DataType::UInt64),
@@ -251,6 +253,9 @@ impl SsTableWriter {
     ) -> Result<()> {
         let column = &mut self.columns[position];
         let zone = group.encode(column.id, &mut column.encoder, array)?;
+        if position >= self.schema.key_len() {
+            group.seal_pieces(self.piece_chunk_bytes);
+        }
         self.statistics.push(position, zone);
         self.sketches.add(position, array);
         for &name in group.last_tables() {
@@ -481,6 +486,8 @@ struct GroupBuilder {
     /// Offsets count from the first chunk until the header's length is known.
     chunks: Vec<ChunkEntry>,
     bytes: Vec<u8>,
+    /// Of the last chunk.
+    front_bytes: usize,
 }
 
 impl GroupBuilder {
@@ -507,8 +514,31 @@ impl GroupBuilder {
             length: number(self.bytes.len() - start)?,
             checksum: checksum(&self.bytes[start..]),
             tables: encoded.symbol_tables,
+            front_pieces: 0,
+            pieces: Vec::new(),
         });
+        self.front_bytes = encoded.front_bytes;
         Ok(encoded.zone)
+    }
+
+    /// Gives the last chunk a checksum for each piece, if the strings behind its front take
+    /// `bytes_min` at least.
+    fn seal_pieces(&mut self, bytes_min: usize) {
+        let Some(chunk) = self.chunks.last_mut() else { return };
+        let length = chunk.length as usize;
+        let front_pieces = self.front_bytes.div_ceil(PIECE_BYTES);
+        let (Ok(pieces), Some(behind)) =
+            (u16::try_from(front_pieces), length.checked_sub(front_pieces * PIECE_BYTES))
+        else {
+            return;
+        };
+        if behind < bytes_min.max(1) {
+            return;
+        }
+        let start = chunk.offset as usize;
+        let bytes = &self.bytes[start..start + length];
+        chunk.front_pieces = pieces;
+        chunk.pieces = bytes.chunks(PIECE_BYTES).map(checksum).collect();
     }
 
     fn last_tables(&self) -> &[u64] {
