@@ -201,3 +201,38 @@ fn reverse_is_forward_turned_round_however_keys_are_spread() {
         }
     }
 }
+
+#[test]
+fn every_row_of_large_commits_side_by_side_is_found() {
+    const COMMITS: u64 = 12;
+    const ROWS: u64 = 8_000;
+    for kind in KINDS {
+        let memtable = TreeMemtable::new(kind, Arc::default());
+        let key = |seq: u64, row: u64| format!("{:05}/{seq}", row.wrapping_mul(7_919) % 100_000);
+        let entry = |seq: u64, row: u64| {
+            (EntryBytes::copy_of(key(seq, row).as_bytes(), b"row"), OpKind::Put)
+        };
+        // Each has begun before any has counted what it inserted.
+        let barrier = std::sync::Barrier::new(COMMITS as usize);
+        thread::scope(|scope| {
+            for seq in 1..=COMMITS {
+                let (memtable, barrier) = (&memtable, &barrier);
+                scope.spawn(move || {
+                    let begin = |row: &u64| {
+                        if *row == 0 {
+                            barrier.wait();
+                        }
+                    };
+                    let rows = (0..ROWS).inspect(begin).map(|row| entry(seq, row));
+                    memtable.insert_all(seq, rows);
+                });
+            }
+        });
+        memtable.insert_all(COMMITS + 1, (0..ROWS).map(|row| entry(COMMITS + 1, row)));
+        for (seq, row) in (1..=COMMITS + 1).flat_map(|seq| (0..ROWS).map(move |row| (seq, row))) {
+            let key = key(seq, row);
+            assert!(memtable.may_contain(key_hash(key.as_bytes())), "{kind:?}: {key} passes");
+            assert_eq!(get(&memtable, &key, u64::MAX), Some((seq, OpKind::Put, "row".into())));
+        }
+    }
+}

@@ -10,6 +10,7 @@ mod bank;
 mod bulk;
 mod corrupt;
 mod counters;
+mod crowd;
 mod full;
 mod io;
 mod kill;
