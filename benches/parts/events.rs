@@ -45,17 +45,31 @@ impl Database {
         database
     }
 
+    /// 2 M events at scale 1, likewise.
+    pub fn of_events(options: Options) -> Self {
+        let database = Self::empty_with(options);
+        let rows = database.agents * ROWS_PER_AGENT;
+        load(&database.engine, database.events.id(), rows, event_columns);
+        database
+    }
+
     /// No rows yet. Jobs are run where the bench wants them.
     pub fn empty(memtable_kind: MemtableKind, memtable_bytes: usize) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let options = Options {
+        Self::empty_with(Options { memtable_kind, memtable_bytes, ..Self::options() })
+    }
+
+    /// No jobs in the background, no syncs, room for all.
+    pub fn options() -> Options {
+        Options {
             background: false,
             durability: Durability::Off,
             memory_bytes: 1 << 30,
-            memtable_kind,
-            memtable_bytes,
             ..Options::default()
-        };
+        }
+    }
+
+    fn empty_with(options: Options) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
         let engine = Engine::open(Env::os(), folder.path(), options).expect("a database");
         let tree = |types: &[DataType], key: usize| {
             let id = engine.create_tree(schema(types, key)).expect("a tree");
