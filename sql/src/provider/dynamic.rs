@@ -5,7 +5,8 @@
 //! into the storage scan, which leaves out row groups by zone maps and rows on encoded vectors. A
 //! list of values of the first key column becomes lookups by key: an index join. The rest, such as
 //! a look into the join's hash table, is evaluated on the columns it names before the others are
-//! decoded, as long as it leaves out enough rows to pay.
+//! decoded, as long as it leaves out enough rows to pay; on a column of integers out of a narrow
+//! range by a table of them ([`Tabulated`]).
 //!
 //! None of it is owed: the operators above check again.
 
@@ -28,6 +29,7 @@ use silt_storage::{EncodedRows, KeyRange, Predicate};
 use super::absorb::exact_predicate;
 use super::pushdown::Access;
 use super::scan::ScanParts;
+use super::tabulated::Tabulated;
 use crate::value::scalar_to_value;
 
 /// Rows seen before it is decided whether an expression is worth evaluating here.
@@ -45,8 +47,20 @@ pub(crate) struct Narrowing {
     generation: Option<u64>,
     /// What of the filters storage evaluates.
     pub(crate) predicate: Option<Predicate>,
-    /// What is evaluated before the other columns are decoded.
-    rest: Option<Rest>,
+    /// What is evaluated before the other columns are decoded, one after another.
+    tests: Vec<Test>,
+}
+
+/// A condition, and whether it is worth evaluating here.
+struct Test {
+    condition: Condition,
+    seen: usize,
+    passed: usize,
+}
+
+enum Condition {
+    Tabulated(Tabulated),
+    Evaluated(Rest),
 }
 
 struct Rest {
@@ -54,13 +68,16 @@ struct Rest {
     /// Positions in the scan's output.
     columns: Vec<usize>,
     schema: SchemaRef,
-    seen: usize,
-    passed: usize,
 }
 
 impl Narrowing {
     pub(crate) fn new(parts: &ScanParts) -> Self {
-        Self { filters: parts.dynamic.clone(), generation: None, predicate: None, rest: None }
+        Self {
+            filters: parts.dynamic.clone(),
+            generation: None,
+            predicate: None,
+            tests: Vec::new(),
+        }
     }
 
     /// Looks at what the filters have become; whether that differs from before.
@@ -72,13 +89,17 @@ impl Narrowing {
         }
         self.generation = Some(generation);
         let (mut predicates, mut rest) = (Vec::new(), Vec::new());
+        self.tests.clear();
         for filter in &self.filters {
             let filter = snapshot_physical_expr(Arc::clone(filter))?;
             for one in split_conjunction(&filter) {
                 match exact_predicate(one, parts) {
                     Some(predicate) => predicates.push(predicate),
                     None if is_true(one) || lists_floats(one, parts) => {}
-                    None => rest.push(Arc::clone(one)),
+                    None => match Tabulated::new(one, parts)? {
+                        Some(table) => self.tests.push(Test::new(Condition::Tabulated(table))),
+                        None => rest.push(Arc::clone(one)),
+                    },
                 }
             }
         }
@@ -86,23 +107,30 @@ impl Narrowing {
             0 | 1 => predicates.pop(),
             _ => Some(Predicate::And(predicates)),
         };
-        self.rest = match rest.is_empty() {
-            true => None,
-            false => Rest::new(&datafusion::physical_expr::conjunction(rest), parts)?,
-        };
+        if !rest.is_empty() {
+            let rest = Rest::new(&datafusion::physical_expr::conjunction(rest), parts)?;
+            self.tests.extend(rest.map(|rest| Test::new(Condition::Evaluated(rest))));
+        }
         Ok(true)
     }
 
     /// Only those of `rows` that may still be wanted.
-    pub(crate) fn refine(&mut self, rows: EncodedRows) -> Result<EncodedRows> {
-        let Some(rest) = &mut self.rest else { return Ok(rows) };
-        let passed = rest.evaluate(&rows)?;
-        rest.seen += rows.len();
-        rest.passed += passed.count_set_bits();
-        if rest.seen > ROWS_TRIED && rest.passed * 10 > rest.seen * TENTHS_PASSING_MAX {
-            self.rest = None;
+    pub(crate) fn refine(&mut self, mut rows: EncodedRows) -> Result<EncodedRows> {
+        let mut pays = true;
+        for test in &mut self.tests {
+            if rows.is_empty() {
+                break;
+            }
+            let passed = test.condition.evaluate(&rows)?;
+            test.seen += rows.len();
+            test.passed += passed.count_set_bits();
+            pays &= test.pays();
+            rows = rows.refine(&passed);
         }
-        Ok(rows.refine(&passed))
+        if !pays {
+            self.tests.retain(Test::pays);
+        }
+        Ok(rows)
     }
 
     /// The lookups that are left of `access` if the filters list values of the first key column.
@@ -185,6 +213,29 @@ fn is_true(expr: &Arc<dyn PhysicalExpr>) -> bool {
     literal.is_some_and(|literal| literal.value() == &true.into())
 }
 
+impl Test {
+    fn new(condition: Condition) -> Self {
+        Self { condition, seen: 0, passed: 0 }
+    }
+
+    fn pays(&self) -> bool {
+        self.seen <= ROWS_TRIED || self.passed * 10 <= self.seen * TENTHS_PASSING_MAX
+    }
+}
+
+impl Condition {
+    fn evaluate(&self, rows: &EncodedRows) -> Result<BooleanBuffer> {
+        match self {
+            Self::Tabulated(table) => {
+                let columns = rows.decode_columns(&[table.column]);
+                let columns = columns.map_err(crate::Error::from)?;
+                Ok(table.select(&columns[0]))
+            }
+            Self::Evaluated(rest) => rest.evaluate(rows),
+        }
+    }
+}
+
 impl Rest {
     fn new(expr: &Arc<dyn PhysicalExpr>, parts: &ScanParts) -> Result<Option<Self>> {
         let mut columns: Vec<usize> = collect_columns(expr).iter().map(Column::index).collect();
@@ -204,8 +255,7 @@ impl Rest {
             })
         });
         let schema: Schema = parts.schema.project(&columns)?;
-        let (seen, passed) = (0, 0);
-        Ok(Some(Self { expr: moved.data()?, columns, schema: Arc::new(schema), seen, passed }))
+        Ok(Some(Self { expr: moved.data()?, columns, schema: Arc::new(schema) }))
     }
 
     fn evaluate(&self, rows: &EncodedRows) -> Result<BooleanBuffer> {

@@ -6,5 +6,6 @@ pub(crate) mod pushdown;
 pub(crate) mod scan;
 pub(crate) mod seek;
 pub(crate) mod table;
+mod tabulated;
 
 pub(crate) use table::SiltTable;
