@@ -121,11 +121,10 @@ impl Narrowing {
             if rows.is_empty() {
                 break;
             }
-            let passed = test.condition.evaluate(&rows)?;
             test.seen += rows.len();
-            test.passed += passed.count_set_bits();
+            rows = test.condition.refine(rows)?;
+            test.passed += rows.len();
             pays &= test.pays();
-            rows = rows.refine(&passed);
         }
         if !pays {
             self.tests.retain(Test::pays);
@@ -224,14 +223,22 @@ impl Test {
 }
 
 impl Condition {
-    fn evaluate(&self, rows: &EncodedRows) -> Result<BooleanBuffer> {
+    fn refine(&self, rows: EncodedRows) -> Result<EncodedRows> {
         match self {
+            // Of rows that lie dense a bit for each costs less than to pick them.
+            Self::Tabulated(table) if rows.span() <= rows.len() * 2 => {
+                let column = rows.whole(table.column).map_err(crate::Error::from)?;
+                Ok(rows.meet(&table.select(&column)))
+            }
             Self::Tabulated(table) => {
                 let columns = rows.decode_columns(&[table.column]);
                 let columns = columns.map_err(crate::Error::from)?;
-                Ok(table.select(&columns[0]))
+                Ok(rows.refine(&table.select(&columns[0])))
             }
-            Self::Evaluated(rest) => rest.evaluate(rows),
+            Self::Evaluated(rest) => {
+                let passed = rest.evaluate(&rows)?;
+                Ok(rows.refine(&passed))
+            }
         }
     }
 }

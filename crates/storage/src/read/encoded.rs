@@ -216,6 +216,23 @@ impl EncodedRows {
         self
     }
 
+    /// Of the rows given out, those whose bit is set; `passed` has one for each row of
+    /// [`whole`](Self::whole) columns.
+    ///
+    /// # Panics
+    /// If it has not.
+    #[must_use]
+    pub fn meet(mut self, passed: &BooleanBuffer) -> Self {
+        assert_eq!(passed.len(), self.span.len(), "one bit a row looked at");
+        let both = match &self.selected {
+            None => passed.clone(),
+            Some(selected) => selected & passed,
+        };
+        self.len = both.count_set_bits();
+        self.selected = Some(both).filter(|_| self.len < self.span.len());
+        self
+    }
+
     /// These rows without all but the first `len`.
     pub(crate) fn truncate(mut self, len: usize) -> Self {
         if len >= self.len {
