@@ -63,6 +63,15 @@ impl Table {
         Ok(Rows::new(ArrowRows::new(self.schema(), rows)))
     }
 
+    /// The last rows whose keys begin with these values, at most so many, the last one first.
+    ///
+    /// # Errors
+    /// As [`scan`](Self::scan).
+    pub fn last(&self, prefix: Params, rows: usize) -> Result<Rows> {
+        let rows = self.inner.last(prefix.values(), rows)?;
+        Ok(Rows::new(ArrowRows::new(self.schema(), rows)))
+    }
+
     /// The rows from the key `from` up to but without the key `to`, in the key's order. Each may
     /// be the first values of a key.
     ///

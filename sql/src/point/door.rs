@@ -187,7 +187,18 @@ impl Table {
         let binding = self.bind()?;
         let opened = self.opened(&binding)?;
         let range = opened.key(prefix, false)?.map(KeyRange::prefix);
-        Ok(self.stream(&binding, &opened, range))
+        Ok(self.stream(&binding, &opened, range, ScanOrder::Forward, usize::MAX))
+    }
+
+    /// The last rows whose keys begin with these values, at most so many, the last one first.
+    ///
+    /// # Errors
+    /// `Invalid` if there are more values than key columns.
+    pub fn last(&self, prefix: &[ScalarValue], rows: usize) -> Result<RowStream> {
+        let binding = self.bind()?;
+        let opened = self.opened(&binding)?;
+        let range = opened.key(prefix, false)?.map(KeyRange::prefix);
+        Ok(self.stream(&binding, &opened, range, ScanOrder::Reverse, rows))
     }
 
     /// The rows from the key `from` up to but without the key `to`, in the key's order; each may
@@ -204,22 +215,31 @@ impl Table {
         };
         let range =
             KeyRange { start: Bound::Included(bound(from)?), end: Bound::Excluded(bound(to)?) };
-        Ok(self.stream(&binding, &opened, (!range.is_empty()).then_some(range)))
+        let range = (!range.is_empty()).then_some(range);
+        Ok(self.stream(&binding, &opened, range, ScanOrder::Forward, usize::MAX))
     }
 
     fn bind(&self) -> Result<Binding> {
         bind(&self.shared, self.current.get().as_ref(), false)
     }
 
-    fn stream(&self, binding: &Binding, opened: &Opened, range: Option<KeyRange>) -> RowStream {
+    fn stream(
+        &self,
+        binding: &Binding,
+        opened: &Opened,
+        range: Option<KeyRange>,
+        order: ScanOrder,
+        rows: usize,
+    ) -> RowStream {
         let Some(range) = range else { return RowStream::ready(Vec::new()) };
         let scan = PointScan::new(
             opened.tree.clone(),
             Arc::clone(&opened.schema),
             opened.projection.clone(),
-            ScanOrder::Forward,
+            order,
             binding.snapshot.clone(),
             range,
+            rows,
         );
         RowStream::scan(Arc::clone(&self.shared), Box::new(scan))
     }

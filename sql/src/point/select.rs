@@ -295,7 +295,7 @@ pub(crate) struct PointScan {
 }
 
 impl PointScan {
-    /// All rows of one range.
+    /// The first rows of one range, in its order.
     pub(super) fn new(
         tree: Tree,
         schema: SchemaRef,
@@ -303,9 +303,10 @@ impl PointScan {
         order: ScanOrder,
         snapshot: Snapshot,
         range: KeyRange,
+        left: usize,
     ) -> Self {
         let ranges = vec![range];
-        let (skip, left) = (0, usize::MAX);
+        let skip = 0;
         Self { tree, schema, projection, order, snapshot, ranges, running: None, skip, left }
     }
 

@@ -561,6 +561,12 @@ fn rows_are_found_by_key_without_sql() {
     assert_eq!(rows(some.scan(&[]).unwrap(), some.schema()).len(), 3);
     let between = some.scan_between(&[ScalarValue::from(-5_i64)], &key(1, "x")).unwrap();
     assert_eq!(rows(between, some.schema()), ["-1 -1.0", "1 NULL"]);
+    let last =
+        |prefix: &[ScalarValue], count| rows(some.last(prefix, count).unwrap(), some.schema());
+    assert_eq!(last(&one, 1), ["1 1.0"]);
+    assert_eq!(last(&[], 2), ["1 1.0", "1 NULL"]);
+    assert_eq!(last(&[], 9), ["1 1.0", "1 NULL", "-1 -1.0"]);
+    assert!(last(&one, 0).is_empty() && last(&[ScalarValue::from(7_i64)], 9).is_empty());
 
     db.run("TRUNCATE t");
     assert!(table.get(&key(1, "x")).unwrap().is_none());
