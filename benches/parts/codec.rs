@@ -1,26 +1,29 @@
 //! The column encodings beside Parquet: size, encoding, decoding, and one value at a time.
 //!
-//! `cargo bench -p silt-parts --bench codec`; `SILT_BENCH_SCALE=0.01` for a short one.
+//! `cargo bench -p silt-parts --bench codec`; `SILT_BENCH_SCALE=0.01` for a short one;
+//! `-- 'lineitem/decode'` for some. One thread.
 
 #![allow(missing_docs, unreachable_pub, reason = "a bench")]
 #![allow(clippy::cast_possible_truncation, clippy::disallowed_methods, reason = "a bench")]
 
+mod clock;
 mod data;
 #[allow(dead_code, reason = "files want more of it than chunks")]
 mod parquet_peer;
 
 use arrow_buffer::Buffer;
+use criterion::{Criterion, Throughput};
 use silt_codec::{ColumnChunk, ColumnEncoder, RowBuffer};
 
-use data::{Table, median, mrows, random};
-
-const RUNS: usize = 3;
+use clock::Clock;
+use data::{Table, random};
 
 fn main() {
-    println!("one thread; medians of {RUNS} runs; rows of a chunk: {}", data::GROUP);
+    let mut criterion = clock::criterion();
     for table in [data::lineitem as fn() -> Table, data::triples] {
-        measure(&table());
+        measure(&mut criterion, &table());
     }
+    criterion.final_summary();
 }
 
 /// All chunks of a table, by column and group.
@@ -58,78 +61,57 @@ fn encode(table: &Table) -> Encoded {
     Encoded { chunks, bytes }
 }
 
-fn measure(table: &Table) {
-    let rows = table.rows();
-    let columns = table.batches[0].num_columns();
-    println!("\n{}: {rows} rows, {columns} columns", table.name);
-    println!(
-        "{:<16}{:>10}{:>16}{:>16}{:>18}",
-        "", "size MB", "encode Mrow/s", "decode Mrow/s", "value ns"
-    );
-    let encoded = encode(table);
-    let encode_s = median(RUNS, || drop(encode(table)));
-    let decode_s = median(RUNS, || {
-        for column in &encoded.chunks {
-            for chunk in column {
-                std::hint::black_box(chunk.decode(0..chunk.len()).expect("a chunk is decoded"));
-            }
-        }
-    });
-    let gets = 200_000_u64;
-    let mut row = RowBuffer::new();
-    let value_s = median(RUNS, || {
-        for get in 0..gets {
-            let column = &encoded.chunks[(random(get) % columns as u64) as usize];
-            let chunk = &column[(random(get * 3) % column.len() as u64) as usize];
-            row.clear();
-            chunk
-                .value((random(get * 7) % chunk.len() as u64) as usize, &mut row)
-                .expect("a value");
-            std::hint::black_box(row.get(0));
-        }
-    });
-    println!(
-        "{:<16}{:>10.1}{:>16.2}{:>16.1}{:>18.0}",
-        "silt",
-        encoded.bytes as f64 / 1e6,
-        mrows(rows, encode_s),
-        mrows(rows, decode_s),
-        value_s / gets as f64 * 1e9
-    );
+fn decode(chunks: &[ColumnChunk]) {
+    for chunk in chunks {
+        std::hint::black_box(chunk.decode(0..chunk.len()).expect("a chunk is decoded"));
+    }
+}
+
+/// Sizes of the whole table; speeds over its [`part`](Table::part), the same for both.
+fn measure(criterion: &mut Criterion<Clock>, table: &Table) {
+    let whole = encode(table).bytes;
+    println!("\n{}: {} rows, {:.1} MB", table.name, table.rows(), whole as f64 / 1e6);
     for (name, compression) in parquet_peer::compressions() {
-        let file = parquet_peer::write(table, compression);
-        let write_s = median(1, || drop(parquet_peer::write(table, compression)));
-        let read_s = median(RUNS, || assert_eq!(parquet_peer::read_all(&file), rows));
-        println!(
-            "{name:<16}{:>10.1}{:>16.2}{:>16.1}{:>18}   decode: {:.1} x ours, size {:.2} x",
-            file.len() as f64 / 1e6,
-            mrows(rows, write_s),
-            mrows(rows, read_s),
-            "-",
-            decode_s / read_s,
-            file.len() as f64 / encoded.bytes as f64,
-        );
+        let bytes = parquet_peer::write(table, compression).len();
+        println!("{name}: {:.1} MB, {:.2} x ours", bytes as f64 / 1e6, bytes as f64 / whole as f64);
+    }
+    let part = table.part();
+    let encoded = encode(&part);
+    let mut group = criterion.benchmark_group(table.name);
+    group.throughput(Throughput::Elements(part.rows() as u64));
+    group.bench_function("encode, silt", |bencher| bencher.iter(|| encode(&part).bytes));
+    for (name, compression) in parquet_peer::compressions() {
+        group.bench_function(format!("encode, {name}"), |bencher| {
+            bencher.iter(|| parquet_peer::write(&part, compression).len());
+        });
+    }
+    group.bench_function("decode, silt", |bencher| {
+        bencher.iter(|| encoded.chunks.iter().for_each(|column| decode(column)));
+    });
+    for (name, compression) in parquet_peer::compressions() {
+        let file = parquet_peer::write(&part, compression);
+        group.bench_function(format!("decode, {name}"), |bencher| {
+            bencher.iter(|| assert_eq!(parquet_peer::read_all(&file), part.rows()));
+        });
     }
     let schema = table.batches[0].schema();
-    println!("  {:<18}{:>12}{:>8}{:>14}", "column", "encoding", "B/row", "decode Mrow/s");
     for (index, chunks) in encoded.chunks.iter().enumerate() {
-        let decode_s = median(RUNS, || {
-            for chunk in chunks {
-                std::hint::black_box(chunk.decode(0..chunk.len()).expect("a chunk is decoded"));
-            }
-        });
-        let mut out = Vec::new();
-        let mut encoder = ColumnEncoder::new(schema.field(index).data_type().clone());
-        for batch in table.batches.iter().take(100) {
-            encoder.encode(batch.column(index), &mut out).expect("a chunk is encoded");
-        }
-        let sampled: usize = table.batches.iter().take(100).map(|batch| batch.num_rows()).sum();
-        println!(
-            "  {:<18}{:>12}{:>8.2}{:>14.0}",
-            schema.field(index).name(),
-            format!("{:?}", chunks[0].encoding()),
-            out.len() as f64 / sampled as f64,
-            mrows(rows, decode_s),
-        );
+        let name = format!("decode of {}, {:?}", schema.field(index).name(), chunks[0].encoding());
+        group.bench_function(name, |bencher| bencher.iter(|| decode(chunks)));
     }
+    group.throughput(Throughput::Elements(1));
+    let mut row = RowBuffer::new();
+    let mut at = 0;
+    group.bench_function("one value", |bencher| {
+        bencher.iter(|| {
+            at += 1;
+            let column = &encoded.chunks[(random(at) % encoded.chunks.len() as u64) as usize];
+            let chunk = &column[(random(at * 3) % column.len() as u64) as usize];
+            row.clear();
+            let place = (random(at * 7) % chunk.len() as u64) as usize;
+            chunk.value(place, &mut row).expect("a value");
+            std::hint::black_box(row.get(0));
+        });
+    });
+    group.finish();
 }

@@ -11,6 +11,9 @@ use tpchgen_arrow::LineItemArrow;
 /// Rows of a batch, and of a row group.
 pub const GROUP: usize = 8_192;
 
+/// Groups of a [`Table::part`]: half a million rows.
+const PART_GROUPS: usize = 64;
+
 /// A table: its name, how many of its columns form the key, its rows sorted by it.
 pub struct Table {
     pub name: &'static str,
@@ -22,6 +25,13 @@ pub struct Table {
 impl Table {
     pub fn rows(&self) -> usize {
         self.batches.iter().map(RecordBatch::num_rows).sum()
+    }
+
+    /// Its first rows, enough to measure by and few enough to do so several times.
+    #[allow(dead_code, reason = "not every bench measures by parts")]
+    pub fn part(&self) -> Self {
+        let batches = self.batches.iter().take(PART_GROUPS).cloned().collect();
+        Self { name: self.name, key: self.key, batches }
     }
 }
 
@@ -94,22 +104,4 @@ pub fn random(seed: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
-}
-
-/// The median of the times of `runs` runs, in seconds.
-pub fn median(runs: usize, mut work: impl FnMut()) -> f64 {
-    let mut times: Vec<f64> = (0..runs)
-        .map(|_| {
-            let begin = std::time::Instant::now();
-            work();
-            begin.elapsed().as_secs_f64()
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-/// Rows a second, in millions.
-pub fn mrows(rows: usize, seconds: f64) -> f64 {
-    rows as f64 / seconds / 1e6
 }

@@ -1,31 +1,37 @@
 //! SSTables through the engine's doors beside Parquet: load, size, scan, get.
 //!
-//! `cargo bench -p silt-parts --bench sstable`; `SILT_BENCH_SCALE=0.01` for a short one.
+//! `cargo bench -p silt-parts --bench sstable`; `SILT_BENCH_SCALE=0.01` for a short one. Warm; a load
+//! is bulk and encodes on all cores, all else runs on one.
 
 #![allow(missing_docs, unreachable_pub, reason = "a bench")]
 #![allow(clippy::cast_possible_truncation, clippy::disallowed_methods, reason = "a bench")]
 
+mod clock;
 mod data;
 mod parquet_peer;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
+use criterion::{BatchSize, Criterion, Throughput};
 use silt_codec::{KeyBuffer, KeyOrder, RowBuffer, TreeColumn, TreeSchema, Value};
 use silt_storage::vfs::Env;
 use silt_storage::{
     Engine, KeyRange, OnDuplicate, Options, ReadCounters, ScanRequest, Tree, WriteBatch,
 };
 
-use data::{Table, median, mrows, random};
+use clock::Clock;
+use data::{Table, random};
 
-const RUNS: usize = 3;
-const GETS: u64 = 100_000;
+/// Keys that gets look up, again and again.
+const KEYS: u64 = 100_000;
 
 fn main() {
-    println!("one thread; medians of {RUNS} runs; warm");
+    let mut criterion = clock::criterion();
     for table in [data::lineitem as fn() -> Table, data::triples] {
-        measure(&table());
+        measure(&mut criterion, &table());
     }
+    criterion.final_summary();
 }
 
 fn schema(table: &Table) -> TreeSchema {
@@ -59,74 +65,93 @@ fn scan(tree: &Tree, engine: &Engine, projection: Vec<usize>) -> usize {
     scan.map(|batch| std::hint::black_box(batch.expect("a batch")).num_rows()).sum()
 }
 
-fn measure(table: &Table) {
+/// Loads and writes are of the table's [`part`](Table::part), all else is of the whole.
+fn measure(criterion: &mut Criterion<Clock>, table: &Table) {
     let folder = tempfile::tempdir().expect("a folder");
     let options = Options { memory_bytes: 2 << 30, ..Options::default() };
     let engine = Engine::open(Env::os(), folder.path(), options).expect("a database");
-    let rows = table.rows();
+    let (rows, part) = (table.rows(), table.part());
     let columns = table.batches[0].num_columns();
-    println!("\n{}: {rows} rows, {columns} columns", table.name);
-    let begin = std::time::Instant::now();
     let tree = load(&engine, table);
-    let load_s = begin.elapsed().as_secs_f64();
     let size: u64 =
         engine.describe().trees.iter().flat_map(|tree| &tree.levels).map(|level| level.bytes).sum();
-    let all: Vec<usize> = (0..columns).collect();
-    assert_eq!(scan(&tree, &engine, all.clone()), rows);
-    let scan_s = median(RUNS, || assert_eq!(scan(&tree, &engine, all.clone()), rows));
-    let one_s = median(RUNS, || assert_eq!(scan(&tree, &engine, vec![table.key]), rows));
     println!(
-        "silt: {:.1} MB with filters and index; bulk load {:.2} Mrow/s; scan of all columns {:.1} Mrow/s, of one {:.0}",
-        size as f64 / 1e6,
-        mrows(rows, load_s),
-        mrows(rows, scan_s),
-        mrows(rows, one_s),
+        "\n{}: {rows} rows, {columns} columns, {:.1} MB with filters and index",
+        table.name,
+        size as f64 / 1e6
     );
+    let mut group = criterion.benchmark_group(table.name);
+    group.throughput(Throughput::Elements(part.rows() as u64));
+    group.bench_function("load, silt", |bencher| {
+        // Each load goes into a tree of its own; the one before goes first.
+        let last = Cell::new(None);
+        let retire = || match last.take() {
+            Some(tree) => engine.retire_tree(tree).expect("the tree goes"),
+            None => {}
+        };
+        let load = |()| last.set(Some(load(&engine, &part).id()));
+        bencher.iter_batched(retire, load, BatchSize::PerIteration);
+    });
+    for (name, compression) in parquet_peer::compressions() {
+        group.bench_function(format!("load, {name}"), |bencher| {
+            bencher.iter(|| parquet_peer::write(&part, compression).len());
+        });
+    }
+    let all: Vec<usize> = (0..columns).collect();
+    group.throughput(Throughput::Elements(rows as u64));
+    for (what, projection) in [("all columns", all.clone()), ("one column", vec![table.key])] {
+        group.bench_function(format!("scan of {what}, silt"), |bencher| {
+            bencher.iter(|| assert_eq!(scan(&tree, &engine, projection.clone()), rows));
+        });
+    }
+    let files = parquet_peer::compressions()
+        .map(|(name, compression)| (name, parquet_peer::write(table, compression)));
+    for (name, file) in &files {
+        println!(
+            "{name}: {:.1} MB, {:.2} x ours",
+            file.len() as f64 / 1e6,
+            file.len() as f64 / size as f64
+        );
+        group.bench_function(format!("scan of all columns, {name}"), |bencher| {
+            bencher.iter(|| assert_eq!(parquet_peer::read_all(file), rows));
+        });
+    }
+    group.throughput(Throughput::Elements(1));
     let keys = sample_keys(table, &tree);
     let snapshot = engine.snapshot();
     let counters = ReadCounters::new();
     let mut row = RowBuffer::new();
     for (what, projection) in [("all columns", all), ("one column", vec![table.key])] {
-        let seconds = median(RUNS, || {
-            for index in 0..keys.len() {
+        let mut at = 0;
+        group.bench_function(format!("get of {what}, silt"), |bencher| {
+            bencher.iter(|| {
+                at = (at + 1) % keys.len();
                 row.clear();
-                let found = tree.get(keys.get(index), &projection, &snapshot, &counters, &mut row);
+                let found = tree.get(keys.get(at), &projection, &snapshot, &counters, &mut row);
                 assert!(found.expect("a get"));
                 std::hint::black_box(row.get(0));
-            }
+            });
         });
-        println!("  get of {what}: {:.2} us", seconds / keys.len() as f64 * 1e6);
     }
-    for (name, compression) in parquet_peer::compressions() {
-        let begin = std::time::Instant::now();
-        let file = parquet_peer::write(table, compression);
-        let write_s = begin.elapsed().as_secs_f64();
-        let read_s = median(RUNS, || assert_eq!(parquet_peer::read_all(&file), rows));
-        let metadata = parquet_peer::metadata(&file);
-        let gets = 200;
-        let get_s = median(RUNS, || {
-            for get in 0..gets {
-                let at = (random(get) % rows as u64) as usize;
-                assert_eq!(parquet_peer::get(&file, &metadata, at), 1);
-            }
+    for (name, file) in &files {
+        let metadata = parquet_peer::metadata(file);
+        let mut at = 0;
+        group.bench_function(format!("row by number, {name}"), |bencher| {
+            bencher.iter(|| {
+                at += 1;
+                let row = (random(at) % rows as u64) as usize;
+                assert_eq!(parquet_peer::get(file, &metadata, row), 1);
+            });
         });
-        println!(
-            "{name}: {:.1} MB ({:.2} x ours); write {:.2} Mrow/s; read of all columns {:.1} Mrow/s (ours {:.1} x); row by number {:.0} us",
-            file.len() as f64 / 1e6,
-            file.len() as f64 / size as f64,
-            mrows(rows, write_s),
-            mrows(rows, read_s),
-            read_s / scan_s,
-            get_s / gets as f64 * 1e6,
-        );
     }
+    group.finish();
 }
 
 /// Keys of random rows, encoded.
 fn sample_keys(table: &Table, tree: &Tree) -> KeyBuffer {
     let mut keys = KeyBuffer::new();
     let mut group = KeyBuffer::new();
-    let per_group = (GETS / table.batches.len() as u64).max(1);
+    let per_group = (KEYS / table.batches.len() as u64).max(1);
     for (number, batch) in table.batches.iter().enumerate() {
         group.clear();
         tree.key_codec().encode_columns(&batch.columns()[..table.key], &mut group).expect("keys");
