@@ -34,7 +34,7 @@ pub fn random(seed: u64) -> u64 {
 }
 
 /// A number that depends on all three.
-fn mix(stream: u64, row: u64, what: u64) -> u64 {
+pub fn mix(stream: u64, row: u64, what: u64) -> u64 {
     random(random(stream.wrapping_mul(0x5851_f42d_4c95_7f2d) ^ row).wrapping_add(what))
 }
 

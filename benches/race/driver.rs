@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arrow_array::RecordBatch;
+
 use crate::data::{self, Chunk, Event, Key};
 use crate::memory;
 use crate::peers::{Peer, Reader, Task, Writer};
@@ -13,7 +15,7 @@ use crate::queries::Question;
 use crate::record::{Answer, Record, Unit, median, percentile};
 use crate::scale::{CHECKED, CHUNK, Scale, UPSERT_SETS};
 use crate::steps::{Lookup, Range, Step, sets_of};
-use crate::tables::{Dialect, Files, Result, TABLES, Table};
+use crate::tables::{Dialect, Files, REWRITES, Result, TABLES, Table};
 
 /// Lookups between two looks at the clock.
 const STRIDE: usize = 1_000;
@@ -29,6 +31,8 @@ pub struct Driver<'a> {
     pub folder: &'a Path,
     pub files: Files,
     pub scale: Scale,
+    /// Which run over the same database it is: tables that a run makes are named by it.
+    pub round: usize,
     pub tell: &'a mut dyn FnMut(Record),
     pub fail: &'a mut dyn FnMut(&str, String),
 }
@@ -39,7 +43,7 @@ impl Driver<'_> {
         for step in steps {
             if let Err(error) = self.step(step) {
                 (self.fail)(step.work(), format!("{}: {error}", step.name()));
-                if matches!(step, Step::Load { .. } | Step::Upserts { .. } | Step::Reopen) {
+                if step.carries_the_rest() {
                     break;
                 }
             }
@@ -70,12 +74,14 @@ impl Driver<'_> {
             Step::Ask { work, question, tpch } => self.ask(work, question, *tpch)?,
             Step::Inserts { writers, rows } => self.inserts(*writers, *rows)?,
             Step::Upserts { told } => self.upserts(*told)?,
+            Step::Rewrite { told } => self.rewrite(*told)?,
             Step::Reopen => self.reopen()?,
-            Step::Optimize => {
+            Step::Optimize { table } => {
                 let begin = Instant::now();
-                if self.peer.optimize()? {
+                if self.peer.optimize(table)? {
                     let ms = begin.elapsed().as_secs_f64() * 1e3;
-                    self.tell("W6", "OPTIMIZE of events", "", Unit::Millis, ms, vec![]);
+                    let case = format!("OPTIMIZE of {table}");
+                    self.tell("W6", &case, "", Unit::Millis, ms, vec![]);
                 }
             }
             Step::Mixed => self.mixed()?,
@@ -227,7 +233,7 @@ impl Driver<'_> {
             (_, rows) => format!("1 writer, {rows} rows a transaction"),
         };
         for (number, door) in self.peer.doors(Task::Insert).iter().enumerate() {
-            let name = format!("log_{writers}_{rows}_{number}");
+            let name = format!("log_{writers}_{rows}_{number}_{}", self.round);
             let schema = self.files.schema("events")?;
             self.peer.create(&TABLES[0], &name, &schema)?;
             let all = (0..writers)
@@ -286,6 +292,26 @@ impl Driver<'_> {
                 answers: vec![answer],
                 note: format!("by quarters, k rows/s: {}", quarters.join(" ")),
             });
+        }
+        Ok(())
+    }
+
+    fn rewrite(&mut self, told: bool) -> Result<()> {
+        let table = &TABLES[2];
+        let before = self.peer.count(table.name)?;
+        let batches: Vec<RecordBatch> = self.files.read_by(CHUNK, REWRITES)?.1.collect();
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let begin = Instant::now();
+        self.peer.rewrite(table, &batches)?;
+        let seconds = begin.elapsed().as_secs_f64();
+        let after = self.peer.count(table.name)?;
+        if after != before {
+            return Err(format!("{before} rows were there, {after} are after it").into());
+        }
+        if told {
+            let answer = Answer { rows: after, ..Answer::default() };
+            let rate = rows as f64 / seconds;
+            self.tell("W3", "lineitem, upserts", "", Unit::RowsPerSecond, rate, vec![answer]);
         }
         Ok(())
     }

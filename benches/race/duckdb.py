@@ -209,6 +209,10 @@ def upserts(step):
              note=f"{done} rows, the rest at once and untimed")
 
 
+def rewrite(step):
+    db.execute(step["sql"])
+
+
 def mixed(step):
     lasting = plan["mixed_s"]
     db.execute(f"CREATE OR REPLACE TEMP TABLE upserts AS SELECT *, row_number() OVER () AS n FROM read_parquet('{plan['sets'][0]}')")
@@ -295,6 +299,6 @@ for step in plan["steps"]:
     except Exception as error:  # one case that fails is told, the others go on
         emit(error=f"{step['do']} {step.get('case', step.get('table', ''))}: {error}",
              work=step.get("work", ""))
-        if step["do"] in ("load", "upserts", "reopen"):
+        if step["do"] in ("load", "upserts", "rewrite", "reopen"):
             break
 db.close()

@@ -9,6 +9,9 @@ pub enum Bound {
     Value(f64),
     /// Beside that peer's best way; `any` is the best of them.
     Times(f64, &'static str),
+    /// Beside RocksDB's best way where it ran, else as [`Value`](Self::Value): what is wanted of it,
+    /// measured elsewhere.
+    RocksDb(f64, f64),
     /// Beside our own figure of the case of this name.
     Own(f64, &'static str),
     /// Beside our own figure before anything was changed.
@@ -40,26 +43,26 @@ const GOALS: [Goal; 35] = [
     goal("W1", "lineitem, size", "", &[Bound::Times(1.0 / 0.6, "duckdb")]),
     goal("W1", "", "", &[Bound::Times(1.5, "duckdb")]),
     goal("W2", "1 writer, 1 row", "", &[Bound::Times(0.9, "limit")]),
-    // 1.5 times what RocksDB reaches in its own bench.
+    // RocksDB reaches 19.8 k in its own bench.
     goal(
         "W2",
         "8 writers",
         "",
-        &[Bound::Own(4.0, "1 writer, 1 row a transaction"), Bound::Value(29_700.0)],
+        &[Bound::Own(4.0, "1 writer, 1 row a transaction"), Bound::RocksDb(1.5, 29_700.0)],
     ),
-    // 0.7 times RocksDB's 1.7 M.
-    goal("W2", "1 writer, 1000 rows", "", &[Bound::Value(1_190_000.0)]),
-    goal("W3", "upserts", "appender", &[Bound::Value(600_000.0)]),
-    goal("W3", "upserts", "", &[Bound::Value(400_000.0)]),
-    goal("W4", "events, miss", "get", &[Bound::Value(0.6)]),
-    goal("W4", "events, key and two", "get", &[Bound::Value(1.5), Bound::Times(1.0, "redb")]),
-    goal("W4", "events, all", "get", &[Bound::Value(3.0), Bound::Times(1.0, "redb")]),
-    goal("W4", "triples, miss", "get", &[Bound::Value(0.6)]),
-    goal("W4", "triples, all", "get", &[Bound::Value(3.5)]),
+    // RocksDB was seen at 1.7 M.
+    goal("W2", "1 writer, 1000 rows", "", &[Bound::RocksDb(0.7, 1_190_000.0)]),
+    goal("W3", "upserts", "appender", &[Bound::RocksDb(1.0, 600_000.0)]),
+    goal("W3", "upserts", "", &[Bound::RocksDb(0.65, 400_000.0)]),
+    goal("W4", "events, miss", "Rust get", &[Bound::Value(0.6)]),
+    goal("W4", "events, key and two", "Rust get", &[Bound::Value(1.5), Bound::Times(1.0, "redb")]),
+    goal("W4", "events, all", "Rust get", &[Bound::Value(3.0), Bound::Times(1.0, "redb")]),
+    goal("W4", "triples, miss", "Rust get", &[Bound::Value(0.6)]),
+    goal("W4", "triples, all", "Rust get", &[Bound::Value(3.5)]),
     goal("W4", "", "prepared SQL", &[Bound::Times(1.0, "sqlite")]),
     goal("W4", "", "SQL as text", &[Bound::Times(1.0 / 1.5, "sqlite")]),
     goal("W5", "", "prepared SQL", &[Bound::Times(1.0, "sqlite")]),
-    goal("W5", "", "scan", &[Bound::Times(1.0, "redb")]),
+    goal("W5", "", "Rust scan", &[Bound::Times(1.0, "redb")]),
     goal("W6", "OPTIMIZE", "", &[]),
     Goal {
         work: "W6",

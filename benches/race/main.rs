@@ -1,4 +1,4 @@
-//! The race: SiltDB beside SQLite, redb, fjall and DuckDB, the same rows and questions for each, one process a
+//! The race: SiltDB beside SQLite, redb, fjall, RocksDB and DuckDB, the same rows and questions for each, one process a
 //! peer, answers compared. See `benches/README.md`.
 
 #![expect(
@@ -8,6 +8,7 @@
     reason = "a bench: it has a clock and files of its own, and its numbers are small"
 )]
 
+mod ablate;
 mod arrow_answer;
 mod data;
 mod driver;
@@ -15,11 +16,13 @@ mod goals;
 mod grow;
 mod limits;
 mod memory;
+mod paths;
 mod peers;
 mod process;
 mod queries;
 mod record;
 mod report;
+mod rewrites;
 mod scale;
 mod steps;
 mod tables;
@@ -39,7 +42,8 @@ use crate::tables::{GROUPS, Result};
 #[derive(Debug, Parser)]
 #[command(name = "race")]
 struct Arguments {
-    /// Who runs: some of silt, sqlite, redb, fjall, duckdb, separated by commas
+    /// Who runs: some of silt, sqlite, redb, fjall, duckdb, separated by commas; and rocksdb, where it
+    /// was built in
     #[arg(long, value_delimiter = ',', default_values = PEERS)]
     peers: Vec<String>,
     /// What they do: all, or some of W1 to W9, separated by commas
@@ -63,9 +67,19 @@ struct Arguments {
     /// Paths of Silt's that are switched off, separated by commas
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
-    /// Runs W3, W4 and W6 on 1, 5 and 25 times the scale's events and draws a chart
+    /// Runs Silt alone with everything on and with one path off, by turns: all paths, or those
+    /// named, separated by commas
+    #[arg(long, value_name = "PATHS", value_delimiter = ',', num_args = 0..)]
+    ablate: Option<Vec<String>>,
+    /// Runs W3, W4 and W6 on growing tables of events and draws a chart
     #[arg(long)]
     grow: bool,
+    /// How large these are beside the scale's, separated by commas
+    #[arg(long, value_delimiter = ',', default_value = "1,5,25")]
+    factors: Vec<f64>,
+    /// Keeps the generated rows of sizes that are not the scale's own for another --grow
+    #[arg(long)]
+    keep: bool,
     /// Where --grow draws
     #[arg(long, default_value = "benches/growth.svg")]
     chart: PathBuf,
@@ -116,10 +130,11 @@ fn known(what: &str, names: &[String], all: &[&str]) -> Result<()> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let result = match &arguments.peer_in {
-        Some(folder) => process::child(&arguments, folder),
-        None if arguments.grow => process::grow(&arguments),
-        None => process::parent(&arguments),
+    let result = match (&arguments.peer_in, &arguments.ablate) {
+        (Some(folder), _) => process::child(&arguments, folder),
+        (None, Some(names)) => process::ablate(&arguments, names),
+        (None, None) if arguments.grow => process::grow(&arguments),
+        (None, None) => process::parent(&arguments),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::Arguments;
+use crate::ablate::{self, Bench};
 use crate::driver::Driver;
 use crate::peers::{self, About, duckdb};
 use crate::record::Record;
@@ -36,11 +37,11 @@ pub fn parent(arguments: &Arguments) -> Result<bool> {
 pub fn grow(arguments: &Arguments) -> Result<bool> {
     let runs = folder_of_runs(&arguments.cache()?)?;
     let (mut lines, mut faults, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
-    for request in grow::requests(&arguments.request()?) {
+    for request in grow::requests(&arguments.request()?, &arguments.factors) {
         eprintln!("{} events", request.scale.events());
         let (files, outcomes) = race(arguments, &request, &runs)?;
-        if request.scale.agents != arguments.request()?.scale.agents {
-            // Large, and of no use to another run.
+        if !arguments.keep && request.scale.agents != arguments.request()?.scale.agents {
+            // Large, and of use only to another chart.
             files.clear()?;
         }
         let mut report = Report::new(&request);
@@ -56,6 +57,19 @@ pub fn grow(arguments: &Arguments) -> Result<bool> {
     }
     grow::draw(&arguments.chart, &sizes)?;
     Ok(told(&faults))
+}
+
+/// Runs Silt alone, with all paths and with each of some switched off.
+pub fn ablate(arguments: &Arguments, names: &[String]) -> Result<bool> {
+    let runs = folder_of_runs(&arguments.cache()?)?;
+    let paths = ablate::chosen(names)?;
+    let request = Request { groups: ablate::groups(&paths), ..arguments.request()? };
+    let files = Files::make(&arguments.cache()?, request.scale, &request.groups)?;
+    let mut bench = Bench::load(&runs, files, &request)?;
+    let table = bench.table(&paths, arguments.markdown)?;
+    std::fs::remove_dir_all(&runs)?;
+    print!("{table}");
+    Ok(told(&bench.faults))
 }
 
 /// A folder for databases, gone when the run is broken off.
@@ -183,6 +197,7 @@ pub fn child(arguments: &Arguments, folder: &Path) -> Result<bool> {
         folder,
         files,
         scale: request.scale,
+        round: 0,
         tell: &mut |record| say(&record.to_json()),
         fail: &mut |work, error| say(&json!({"work": work, "error": error})),
     };

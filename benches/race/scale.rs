@@ -89,6 +89,11 @@ impl Scale {
         (self.gets / 10).max(2 * CHECKED)
     }
 
+    /// Rows of `lineitem` that are rewritten.
+    pub fn rewrites(&self) -> u64 {
+        self.upserts / 5
+    }
+
     /// Rows of `events`.
     pub fn events(&self) -> u64 {
         self.agents * EVENTS_PER_AGENT

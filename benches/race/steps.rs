@@ -71,7 +71,13 @@ pub enum Step {
     Upserts {
         told: bool,
     },
-    Optimize,
+    /// Upserts rows of `lineitem`.
+    Rewrite {
+        told: bool,
+    },
+    Optimize {
+        table: &'static str,
+    },
     Mixed,
     Reopen,
     Delete,
@@ -86,11 +92,19 @@ impl Step {
             Self::Gets { .. } => "W4",
             Self::Ranges { .. } => "W5",
             Self::Inserts { .. } => "W2",
-            Self::Upserts { .. } => "W3",
-            Self::Optimize => "W6",
+            Self::Upserts { .. } | Self::Rewrite { .. } => "W3",
+            Self::Optimize { .. } => "W6",
             Self::Mixed => "W7",
             Self::Reopen | Self::Delete => "W8",
         }
+    }
+
+    /// Whether the rest means nothing without it.
+    pub fn carries_the_rest(&self) -> bool {
+        matches!(
+            self,
+            Self::Load { .. } | Self::Upserts { .. } | Self::Rewrite { .. } | Self::Reopen
+        )
     }
 
     /// What it does.
@@ -102,7 +116,8 @@ impl Step {
             Self::Ask { question, .. } => question.case.clone(),
             Self::Inserts { writers, rows } => format!("{writers} writers, {rows} rows"),
             Self::Upserts { .. } => "upserts".to_owned(),
-            Self::Optimize => "OPTIMIZE".to_owned(),
+            Self::Rewrite { .. } => "lineitem, upserts".to_owned(),
+            Self::Optimize { table } => format!("OPTIMIZE of {table}"),
             Self::Mixed => "mixed".to_owned(),
             Self::Reopen => "open".to_owned(),
             Self::Delete => "delete".to_owned(),
@@ -138,7 +153,8 @@ impl Request {
         steps
     }
 
-    fn load(&self, steps: &mut Vec<Step>) {
+    /// All tables that the works want.
+    pub fn load(&self, steps: &mut Vec<Step>) {
         let told = self.works("W1");
         steps.push(Step::Begin { work: "W1" });
         for table in TABLES {
@@ -154,7 +170,7 @@ impl Request {
     }
 
     /// Gets and ranges, in a state of the tables.
-    fn look_up(&self, state: &str, seed: u64, steps: &mut Vec<Step>) {
+    pub fn look_up(&self, state: &str, seed: u64, steps: &mut Vec<Step>) {
         if self.works("W4") {
             steps.push(Step::Begin { work: "W4" });
             let get = |case: &str, lookup, hit| Step::Gets {
@@ -186,7 +202,8 @@ impl Request {
         }
     }
 
-    fn ask(&self, state: &str, dialect: Dialect, steps: &mut Vec<Step>) {
+    /// Aggregates and TPC-H, in a state of the tables.
+    pub fn ask(&self, state: &str, dialect: Dialect, steps: &mut Vec<Step>) {
         if !self.works("W6") {
             return;
         }
@@ -199,12 +216,12 @@ impl Request {
             let questions = queries::events(dialect, self.scale).into_iter();
             steps.extend(questions.map(|question| ask(question, false)));
         }
-        // Nobody writes to the others.
+        // Nobody writes to these.
         if state.is_empty() && self.has("triples") {
             let questions = queries::triples(self.scale).into_iter();
             steps.extend(questions.map(|question| ask(question, false)));
         }
-        if state.is_empty() && self.has("tpch") {
+        if self.has("tpch") {
             for number in 1..=22 {
                 let texts = (0..3).map(|set| tpch::query(number, set)).collect();
                 steps.push(ask(Question { case: format!("TPC-H Q{number}"), texts }, true));
@@ -213,7 +230,8 @@ impl Request {
         steps.push(Step::End { work: "W6", state: state.to_owned() });
     }
 
-    fn walk(&self, steps: &mut Vec<Step>) {
+    /// Walks over the graph.
+    pub fn walk(&self, steps: &mut Vec<Step>) {
         if self.works("W9") && self.has("triples") {
             let questions = queries::graph(self.scale).into_iter();
             let step = |question| Step::Ask { work: "W9", question, tpch: false };
@@ -221,12 +239,13 @@ impl Request {
         }
     }
 
-    /// What changes the events, and what is asked of them after it.
+    /// What changes the events and lineitem, and what is asked of them after it.
     fn write(&self, dialect: Dialect, steps: &mut Vec<Step>) {
-        if !self.has("events") {
+        let (events, tpch) = (self.has("events"), self.has("tpch"));
+        if !events && !tpch {
             return;
         }
-        if self.works("W2") {
+        if events && self.works("W2") {
             steps.push(Step::Begin { work: "W2" });
             for (writers, rows) in [(1, 1), (8, 1), (1, 1_000)] {
                 steps.push(Step::Inserts { writers, rows });
@@ -234,27 +253,36 @@ impl Request {
             steps.push(Step::End { work: "W2", state: String::new() });
         }
         if ["W3", "W4", "W5", "W6", "W8"].iter().any(|work| self.works(work)) {
+            let told = self.works("W3");
             steps.push(Step::Begin { work: "W3" });
-            steps.push(Step::Upserts { told: self.works("W3") });
-            if self.works("W3") {
+            if events {
+                steps.push(Step::Upserts { told });
+            }
+            if tpch && (told || self.works("W6")) {
+                steps.push(Step::Rewrite { told });
+            }
+            if told {
                 steps.push(Step::End { work: "W3", state: String::new() });
             }
             self.look_up(", after W3", 10, steps);
             self.ask(", after W3", dialect, steps);
         }
-        if self.works("W8") {
+        if events && self.works("W8") {
             steps.push(Step::Reopen);
         }
         if self.works("W6") {
-            steps.push(Step::Optimize);
+            let written = [(events, "events"), (tpch, "lineitem")];
+            for (_, table) in written.into_iter().filter(|(there, _)| *there) {
+                steps.push(Step::Optimize { table });
+            }
             self.ask(", after OPTIMIZE", dialect, steps);
         }
-        if self.works("W7") {
+        if events && self.works("W7") {
             steps.push(Step::Begin { work: "W7" });
             steps.push(Step::Mixed);
             steps.push(Step::End { work: "W7", state: String::new() });
         }
-        if self.works("W8") {
+        if events && self.works("W8") {
             steps.push(Step::Delete);
         }
     }

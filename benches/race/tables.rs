@@ -22,6 +22,7 @@ use tpchgen_arrow::{
 };
 
 use crate::data::{self, BATCH};
+use crate::rewrites;
 use crate::scale::{Scale, UPSERT_SETS};
 
 /// What can go wrong here: all of it ends the peer's run.
@@ -57,6 +58,9 @@ pub const TABLES: [Table; 10] = [
     table("orders", &["o_orderkey"], "tpch"),
 ];
 
+/// The file of rows that W3 upserts into `lineitem`.
+pub const REWRITES: &str = "rewrites";
+
 /// The folder of a scale's files.
 #[derive(Clone, Debug)]
 pub struct Files {
@@ -71,6 +75,9 @@ impl Files {
         let wanted = |group: &str| groups.iter().any(|wanted| wanted == group);
         for table in TABLES.iter().filter(|table| wanted(table.group)) {
             files.write(table.name, || rows(table.name, scale))?;
+        }
+        if wanted("tpch") {
+            files.write(REWRITES, || Box::new(rewrites::of(scale, rows("lineitem", scale))))?;
         }
         if wanted("events") {
             for set in 0..UPSERT_SETS {
@@ -102,9 +109,18 @@ impl Files {
         &self,
         name: &str,
     ) -> Result<(SchemaRef, impl Iterator<Item = RecordBatch> + 'static)> {
+        self.read_by(BATCH, name)
+    }
+
+    /// As [`read`](Self::read), in batches of so many rows.
+    pub fn read_by(
+        &self,
+        rows: usize,
+        name: &str,
+    ) -> Result<(SchemaRef, impl Iterator<Item = RecordBatch> + 'static)> {
         let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(self.path(name))?)?;
         let schema = builder.schema().clone();
-        let batches = builder.with_batch_size(BATCH).build()?;
+        let batches = builder.with_batch_size(rows).build()?;
         Ok((schema, batches.map(|batch| batch.expect("a file that was just written is sound"))))
     }
 

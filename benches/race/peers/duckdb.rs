@@ -10,7 +10,7 @@ use crate::data::{self, Key};
 use crate::queries;
 use crate::scale::{CHECKED, CHUNK, Scale, UPSERT_SETS};
 use crate::steps::{Lookup, Range, Step};
-use crate::tables::{self, Dialect, Files, Result, TABLES};
+use crate::tables::{self, Dialect, Files, REWRITES, Result, TABLES};
 
 const SCRIPT: &str = include_str!("../duckdb.py");
 /// Lookups of one repetition at most: they take it from half a millisecond to tens of them.
@@ -139,7 +139,15 @@ fn step_json(step: &Step, files: &Files, scale: Scale) -> Result<Value> {
             json!({"do": "inserts", "writers": writers, "rows": rows})
         }
         Step::Upserts { told } => json!({"do": "upserts", "told": told}),
-        Step::Optimize => json!({"do": "nothing"}),
+        // Untimed: it takes a row's old version out and puts its new one in, one by one.
+        Step::Rewrite { .. } => json!({
+            "do": "rewrite",
+            "sql": format!(
+                "INSERT OR REPLACE INTO lineitem SELECT * FROM read_parquet('{}')",
+                files.path(REWRITES).display()
+            ),
+        }),
+        Step::Optimize { .. } => json!({"do": "nothing"}),
         Step::Mixed => json!({"do": "mixed"}),
         Step::Reopen => json!({"do": "reopen"}),
         Step::Delete => json!({"do": "delete"}),

@@ -95,8 +95,7 @@ impl<S: Store> Peer for KeyValue<S> {
         schema: &SchemaRef,
         batches: &mut dyn Iterator<Item = RecordBatch>,
     ) -> Result<u64> {
-        let columns = table.key.iter().map(|name| schema.index_of(name));
-        let key = columns.collect::<std::result::Result<Vec<usize>, _>>()?;
+        let key = key_columns(table, schema)?;
         let mut pairs = batches.flat_map(|batch| {
             let key = key.clone();
             (0..batch.num_rows()).map(move |row| pair_of(&batch, &key, row))
@@ -112,6 +111,15 @@ impl<S: Store> Peer for KeyValue<S> {
                 store.write(&table, &pairs)
             })
         }))
+    }
+
+    fn rewrite(&mut self, table: &Table, batches: &[RecordBatch]) -> Result<()> {
+        for batch in batches {
+            let key = key_columns(table, &batch.schema())?;
+            let pairs = (0..batch.num_rows()).map(|row| pair_of(batch, &key, row));
+            self.store()?.write(table.name, &pairs.collect::<Result<Vec<Pair>>>()?)?;
+        }
+        Ok(())
     }
 
     fn reader(&self) -> Result<Reader> {
@@ -268,6 +276,12 @@ fn pair_of_event(row: &Event) -> Pair {
 fn field(text: &str, value: &mut Vec<u8>) {
     value.extend((text.len() as u16).to_le_bytes());
     value.extend(text.as_bytes());
+}
+
+/// The places of the key's columns.
+fn key_columns(table: &Table, schema: &SchemaRef) -> Result<Vec<usize>> {
+    let columns = table.key.iter().map(|name| schema.index_of(name));
+    Ok(columns.collect::<std::result::Result<Vec<usize>, _>>()?)
 }
 
 fn pair_of(batch: &RecordBatch, key_columns: &[usize], row: usize) -> Result<Pair> {

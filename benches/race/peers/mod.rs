@@ -3,6 +3,8 @@
 mod fjall;
 mod keyvalue;
 mod redb;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 mod silt;
 mod sqlite;
 
@@ -19,7 +21,11 @@ use crate::steps::{Lookup, Range};
 use crate::tables::{Dialect, Result, Table};
 
 /// All peers, ours first.
+#[cfg(not(feature = "rocksdb"))]
 pub const PEERS: [&str; 5] = ["silt", "sqlite", "redb", "fjall", "duckdb"];
+/// All peers, ours first.
+#[cfg(feature = "rocksdb")]
+pub const PEERS: [&str; 6] = ["silt", "sqlite", "redb", "fjall", "rocksdb", "duckdb"];
 
 /// What is printed beside a peer's figures.
 #[derive(Clone, Debug)]
@@ -97,8 +103,11 @@ pub trait Peer {
     /// The number of rows of a table.
     fn count(&mut self, table: &str) -> Result<u64>;
 
-    /// Tidies by hand, if there is such a thing; tells whether there is.
-    fn optimize(&mut self) -> Result<bool> {
+    /// Writes rows whatever was there, each batch in a transaction of its own.
+    fn rewrite(&mut self, table: &Table, batches: &[RecordBatch]) -> Result<()>;
+
+    /// Tidies a table by hand, if there is such a thing; tells whether there is.
+    fn optimize(&mut self, _table: &str) -> Result<bool> {
         Ok(false)
     }
 
@@ -120,6 +129,8 @@ pub fn open(name: &str, folder: &Path, without: &[String]) -> Result<Box<dyn Pee
         "sqlite" => Ok(Box::new(sqlite::Sqlite::new(folder)?)),
         "redb" => Ok(Box::new(keyvalue::KeyValue::<redb::Redb>::new(folder)?)),
         "fjall" => Ok(Box::new(keyvalue::KeyValue::<fjall::Fjall>::new(folder)?)),
+        #[cfg(feature = "rocksdb")]
+        "rocksdb" => Ok(Box::new(keyvalue::KeyValue::<rocksdb::RocksDb>::new(folder)?)),
         other => Err(format!("there is no peer {other}").into()),
     }
 }

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use siltdb::{
-    AppendMode, ArrowRows, Connection, Database, IngestTarget, Params, Rows, ScalarValue,
-    SqlOptions, Statement, params,
+    AppendMode, ArrowRows, Connection, Database, IngestTarget, Params, Row, ScalarValue, Statement,
+    params,
 };
 
 use super::{About, Peer, Reader, Task, Writer};
 use crate::arrow_answer;
 use crate::data::{Chunk, Event, Key};
+use crate::paths;
 use crate::queries;
 use crate::record::Answer;
 use crate::scale::CHUNK;
@@ -24,6 +25,10 @@ const UPSERT: &str = " ON CONFLICT (agent_id, seq) DO UPDATE SET ts = excluded.t
 const PREPARED: &str = "prepared SQL";
 const TEXT: &str = "SQL as text";
 const APPENDER: &str = "appender";
+const RUST_GET: &str = "Rust get";
+const RUST_SCAN: &str = "Rust scan";
+/// The columns of [`Lookup::EventTwo`]: the key and two others.
+const TWO: &[&str] = &["agent_id", "seq", "ts", "kind"];
 
 pub(super) struct Silt {
     path: PathBuf,
@@ -36,6 +41,8 @@ struct Open {
     db: Database,
     connection: Connection,
     prepared: HashMap<String, Statement>,
+    /// By name and, where not all are read, columns.
+    tables: HashMap<(&'static str, &'static [&'static str]), siltdb::Table>,
 }
 
 impl Open {
@@ -44,6 +51,20 @@ impl Open {
             self.prepared.insert(sql.to_owned(), self.connection.prepare(sql)?);
         }
         Ok(&self.prepared[sql])
+    }
+
+    /// The door of a key-value store; all columns for none.
+    fn table(
+        &mut self,
+        name: &'static str,
+        columns: &'static [&'static str],
+    ) -> Result<&siltdb::Table> {
+        if !self.tables.contains_key(&(name, columns)) {
+            let table = self.connection.table(name)?;
+            let table = if columns.is_empty() { table } else { table.with_columns(columns)? };
+            self.tables.insert((name, columns), table);
+        }
+        Ok(&self.tables[&(name, columns)])
     }
 }
 
@@ -65,30 +86,6 @@ impl Silt {
     fn connect(&self) -> Result<Connection> {
         Ok(self.opened()?.db.connect())
     }
-}
-
-/// Switches a fast path off.
-fn switch_off(options: &mut SqlOptions, name: &str) -> Result<()> {
-    let SqlOptions { point_statements, scan, .. } = options;
-    let switch = match name {
-        "point_statements" => point_statements,
-        "shadows" => &mut scan.shadows,
-        "filters" => &mut scan.filters,
-        "aggregates" => &mut scan.aggregates,
-        "dynamic" => &mut scan.dynamic,
-        "joins" => &mut scan.joins,
-        "seeks" => &mut scan.seeks,
-        "small" => &mut scan.small,
-        other => {
-            return Err(format!(
-                "no path is called {other}: \
-                 point_statements, shadows, filters, aggregates, dynamic, joins, seeks, small"
-            )
-            .into());
-        }
-    };
-    *switch = false;
-    Ok(())
 }
 
 impl Peer for Silt {
@@ -116,8 +113,8 @@ impl Peer for Silt {
         match task {
             Task::Insert => &[PREPARED],
             Task::Upsert => &[PREPARED, TEXT, APPENDER],
-            Task::Get => &[PREPARED, TEXT],
-            Task::Range => &[PREPARED],
+            Task::Get => &[RUST_GET, PREPARED, TEXT],
+            Task::Range => &[RUST_SCAN, PREPARED],
         }
     }
 
@@ -177,6 +174,15 @@ impl Peer for Silt {
         }
     }
 
+    fn rewrite(&mut self, table: &Table, batches: &[RecordBatch]) -> Result<()> {
+        let mut appender = self.opened()?.connection.appender(table.name, AppendMode::Upsert)?;
+        for batch in batches {
+            appender.append_batch(batch)?;
+            appender.flush()?;
+        }
+        Ok(())
+    }
+
     fn reader(&self) -> Result<Reader> {
         let connection = self.connect()?;
         Ok(Box::new(move || answer_of(connection.query_arrow(queries::GROUP, params![])?)))
@@ -190,6 +196,16 @@ impl Peer for Silt {
             Lookup::TripleAll => ("*", "triples"),
         };
         let mut answer = Answer::default();
+        if door == RUST_GET {
+            let columns = if lookup == Lookup::EventTwo { TWO } else { &[] };
+            let table = opened.table(table, columns)?;
+            for key in keys {
+                if let Some(row) = table.get(whole(key))? {
+                    take(&mut answer, &row)?;
+                }
+            }
+            return Ok(answer);
+        }
         if door == TEXT {
             for key in keys {
                 let sql = match key {
@@ -201,7 +217,9 @@ impl Peer for Silt {
                          AND predicate = '{predicate}' AND object = '{object}'"
                     ),
                 };
-                look_up(&mut answer, opened.connection.query(&sql, params![])?)?;
+                for row in opened.connection.query(&sql, params![])? {
+                    take(&mut answer, &row?)?;
+                }
             }
             return Ok(answer);
         }
@@ -211,29 +229,43 @@ impl Peer for Silt {
         };
         let get = opened.prepare(&format!("SELECT {columns} FROM {table} WHERE {filter}"))?;
         for key in keys {
-            let params = match key {
-                Key::Event { agent_id, seq } => params![agent_id, seq],
-                Key::Triple { subject, predicate, object } => params![subject, predicate, object],
-            };
-            look_up(&mut answer, get.query(params)?)?;
+            for row in get.query(whole(key))? {
+                take(&mut answer, &row?)?;
+            }
         }
         Ok(answer)
     }
 
-    fn ranges(&mut self, _door: &str, range: Range, keys: &[Key]) -> Result<Answer> {
-        let statement = self.opened_mut()?.prepare(match range {
+    fn ranges(&mut self, door: &str, range: Range, keys: &[Key]) -> Result<Answer> {
+        let opened = self.opened_mut()?;
+        let mut answer = Answer::default();
+        if door == RUST_SCAN {
+            let name = if range == Range::NewestOfAgent { "events" } else { "triples" };
+            let table = opened.table(name, &[])?;
+            for key in keys {
+                let rows = match range {
+                    Range::TriplesOfSubject => table.scan(first(key)),
+                    Range::NewestOfAgent => table.last(first(key), 100),
+                };
+                for row in rows? {
+                    let row = row?;
+                    let (batch, place) = row.as_arrow()?;
+                    // Its rows follow one another, and their values are taken column by column.
+                    if place == 0 {
+                        arrow_answer::add(&mut answer, batch)?;
+                    }
+                }
+            }
+            return Ok(answer);
+        }
+        let statement = opened.prepare(match range {
             Range::TriplesOfSubject => "SELECT * FROM triples WHERE subject = ?",
             Range::NewestOfAgent => {
                 "SELECT * FROM events WHERE agent_id = ? ORDER BY seq DESC LIMIT 100"
             }
         })?;
-        let mut answer = Answer::default();
         for key in keys {
-            let params = match key {
-                Key::Event { agent_id, .. } => params![agent_id],
-                Key::Triple { subject, .. } => params![subject],
-            };
-            answer.add(answer_of(statement.query_arrow(params)?)?);
+            answer.add(answer_of(statement.query_arrow(first(key))?)?);
         }
         Ok(answer)
     }
@@ -247,8 +279,8 @@ impl Peer for Silt {
         Ok(self.opened()?.connection.query_row(&sql, params![], |row| row.get(0))?)
     }
 
-    fn optimize(&mut self) -> Result<bool> {
-        self.opened()?.db.compact("events")?;
+    fn optimize(&mut self, table: &str) -> Result<bool> {
+        self.opened()?.db.compact(table)?;
         Ok(true)
     }
 
@@ -266,11 +298,11 @@ impl Peer for Silt {
     fn open(&mut self) -> Result<()> {
         let mut builder = Database::builder(&self.path);
         for name in &self.without {
-            switch_off(builder.sql_options(), name)?;
+            (paths::named(name)?.off)(&mut builder);
         }
         let db = builder.open()?;
         let connection = db.connect();
-        self.open = Some(Open { db, connection, prepared: HashMap::new() });
+        self.open = Some(Open { db, connection, prepared: HashMap::new(), tables: HashMap::new() });
         Ok(())
     }
 }
@@ -289,23 +321,35 @@ fn insert(statement: &Statement, chunk: &Chunk, rows: usize) -> Result<()> {
     Ok(())
 }
 
+/// All columns of a key.
+fn whole(key: &Key) -> Params {
+    match key {
+        Key::Event { agent_id, seq } => params![agent_id, seq],
+        Key::Triple { subject, predicate, object } => params![subject, predicate, object],
+    }
+}
+
+/// The first column of a key.
+fn first(key: &Key) -> Params {
+    match key {
+        Key::Event { agent_id, .. } => params![agent_id],
+        Key::Triple { subject, .. } => params![subject],
+    }
+}
+
 /// Adds a row that was looked up, value by value, as who looks up one row takes it.
-fn look_up(answer: &mut Answer, rows: Rows) -> Result<()> {
-    for row in rows {
-        let row = row?;
-        answer.rows += 1;
-        for column in 0..row.len() {
-            match row.get::<ScalarValue>(column)? {
-                ScalarValue::Int64(Some(value))
-                | ScalarValue::TimestampMicrosecond(Some(value), _) => {
-                    answer.integer(value);
-                }
-                ScalarValue::Float64(Some(value)) => answer.float(value),
-                ScalarValue::Utf8View(Some(text)) | ScalarValue::Utf8(Some(text)) => {
-                    answer.text(&text);
-                }
-                other => return Err(format!("a row has {other:?}").into()),
+fn take(answer: &mut Answer, row: &Row) -> Result<()> {
+    answer.rows += 1;
+    for column in 0..row.len() {
+        match row.get::<ScalarValue>(column)? {
+            ScalarValue::Int64(Some(value)) | ScalarValue::TimestampMicrosecond(Some(value), _) => {
+                answer.integer(value);
             }
+            ScalarValue::Float64(Some(value)) => answer.float(value),
+            ScalarValue::Utf8View(Some(text)) | ScalarValue::Utf8(Some(text)) => {
+                answer.text(&text);
+            }
+            other => return Err(format!("a row has {other:?}").into()),
         }
     }
     Ok(())

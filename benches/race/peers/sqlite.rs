@@ -121,6 +121,22 @@ impl Peer for Sqlite {
         }))
     }
 
+    fn rewrite(&mut self, table: &Table, batches: &[RecordBatch]) -> Result<()> {
+        let db = self.db()?;
+        let columns = batches.first().map_or(0, RecordBatch::num_columns);
+        let marks = vec!["?"; columns].join(", ");
+        let mut replace =
+            db.prepare(&format!("INSERT OR REPLACE INTO {} VALUES ({marks})", table.name))?;
+        for batch in batches {
+            db.execute_batch("BEGIN IMMEDIATE")?;
+            for row in 0..batch.num_rows() {
+                insert_row(&mut replace, batch, row)?;
+            }
+            db.execute_batch("COMMIT")?;
+        }
+        Ok(())
+    }
+
     fn reader(&self) -> Result<Reader> {
         let db = connect(&self.path, "FULL")?;
         Ok(Box::new(move || ask(&db, queries::GROUP)))
