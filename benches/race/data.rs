@@ -1,6 +1,6 @@
 //! The rows that every peer gets: `events`, `triples` and sets of upserts, from their numbers alone.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow_array::{
     ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
@@ -296,7 +296,9 @@ impl Chunk {
 
     /// Rows alone, for who asks for nothing else.
     pub fn plain(rows: Vec<Event>) -> Self {
-        Self { rows, batch: event_batch(&[]), text: String::new() }
+        // One for all: a batch of its own would take more memory than a row.
+        static NONE: LazyLock<RecordBatch> = LazyLock::new(|| event_batch(&[]));
+        Self { rows, batch: NONE.clone(), text: String::new() }
     }
 
     /// The chunks of a set of upserts.

@@ -188,7 +188,7 @@ pub fn child(arguments: &Arguments, folder: &Path) -> Result<bool> {
     let files = Files::open(&arguments.cache()?, request.scale);
     let name = &arguments.peers[0];
     let peer = peers::open(name, folder, &arguments.without)?;
-    let About { version, enforces, syncs } = peer.about();
+    let About { version, enforces, syncs } = peer.about()?;
     say(&json!({"about": {"version": version, "enforces": enforces, "syncs": syncs}}));
     let steps = request.steps(peer.dialect().unwrap_or(Dialect::Silt));
     let driver = Driver {

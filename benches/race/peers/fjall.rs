@@ -21,7 +21,7 @@ impl Fjall {
 }
 
 impl Store for Fjall {
-    fn about() -> About {
+    fn about(&self) -> About {
         About {
             version: "3".to_owned(),
             enforces: "nothing: all writes are blind",

@@ -33,7 +33,7 @@ pub(super) trait Reading {
 
 /// A store: cheap to clone, usable from many threads.
 pub(super) trait Store: Clone + Send + Sized + 'static {
-    fn about() -> About;
+    fn about(&self) -> About;
 
     fn open(folder: &std::path::Path) -> Result<Self>;
 
@@ -73,8 +73,8 @@ impl<S: Store> KeyValue<S> {
 }
 
 impl<S: Store> Peer for KeyValue<S> {
-    fn about(&self) -> About {
-        S::about()
+    fn about(&self) -> Result<About> {
+        Ok(self.store()?.about())
     }
 
     fn dialect(&self) -> Option<Dialect> {

@@ -56,7 +56,7 @@ pub type Reader = Box<dyn FnMut() -> Result<Answer> + Send>;
 /// A database in this process. Loops are the peer's, so that it may prepare a statement before.
 pub trait Peer {
     /// What is printed beside its figures.
-    fn about(&self) -> About;
+    fn about(&self) -> Result<About>;
 
     /// The language of its questions; none for a key-value store.
     fn dialect(&self) -> Option<Dialect>;

@@ -20,7 +20,7 @@ const fn definition(table: &str) -> TableDefinition<'_, &'static [u8], &'static 
 pub(super) struct Redb(Arc<Database>);
 
 impl Store for Redb {
-    fn about() -> About {
+    fn about(&self) -> About {
         About {
             version: "4".to_owned(),
             enforces: "the key (an insert gives back what was there; loads look at it)",

@@ -1,6 +1,6 @@
 //! RocksDB: a log-structured merge tree. Built in by the feature `rocksdb`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::rocksdb::{
@@ -40,10 +40,21 @@ impl RocksDb {
     }
 }
 
+/// The library's version, which it writes into its file of options.
+fn version(folder: &Path) -> Option<String> {
+    let files = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let is_options = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("OPTIONS-"))
+    };
+    let options = std::fs::read_to_string(files.into_iter().find(is_options)?).ok()?;
+    let line = options.lines().find_map(|line| line.trim().strip_prefix("rocksdb_version="))?;
+    Some(line.to_owned())
+}
+
 impl Store for RocksDb {
-    fn about() -> About {
+    fn about(&self) -> About {
         About {
-            version: "11.8, crate 0.25".to_owned(),
+            version: version(self.database.path()).unwrap_or_else(|| "?".to_owned()),
             enforces: "nothing: all writes are blind",
             syncs: "every commit, as a batch with sync; those of several threads together",
         }

@@ -89,16 +89,16 @@ impl Silt {
 }
 
 impl Peer for Silt {
-    fn about(&self) -> About {
+    fn about(&self) -> Result<About> {
         let mut version = env!("CARGO_PKG_VERSION").to_owned();
         for name in &self.without {
             version.push_str(&format!(", without {name}"));
         }
-        About {
+        Ok(About {
             version,
             enforces: "the key, in a bulk load as in every write",
             syncs: "every commit (durability full), those of several threads together",
-        }
+        })
     }
 
     fn dialect(&self) -> Option<Dialect> {

@@ -52,12 +52,12 @@ fn connect(path: &PathBuf, synchronous: &str) -> Result<Connection> {
 }
 
 impl Peer for Sqlite {
-    fn about(&self) -> About {
-        About {
+    fn about(&self) -> Result<About> {
+        Ok(About {
             version: rusqlite::version().to_owned(),
             enforces: "the key, as the tree of a WITHOUT ROWID table",
             syncs: "WAL; FULL syncs every commit, NORMAL only checkpoints",
-        }
+        })
     }
 
     fn dialect(&self) -> Option<Dialect> {
