@@ -164,7 +164,16 @@ pub(super) fn select(
     Ok(query)
 }
 
-/// Names the items of a query's SELECT list apart: DataFusion refuses `SELECT a, a`.
+/// What a cast casts, which DataFusion names it after.
+fn without_casts(mut expr: &Expr) -> &Expr {
+    while let Expr::Cast { expr: inner, .. } | Expr::Nested(inner) = expr {
+        expr = inner;
+    }
+    expr
+}
+
+/// Names the items of a query's SELECT list apart: DataFusion refuses `SELECT a, a` and
+/// `SELECT a, CAST(a AS TEXT)`.
 pub(crate) fn distinct_output(query: &mut Query) {
     let mut body = &mut *query.body;
     loop {
@@ -173,13 +182,13 @@ pub(crate) fn distinct_output(query: &mut Query) {
                 let mut seen: HashMap<String, usize> = HashMap::new();
                 for item in &mut select.projection {
                     let SelectItem::UnnamedExpr(expr) = item else { continue };
-                    let text = match expr {
+                    let text = match without_casts(expr) {
                         Expr::Identifier(ident) => fold(ident),
                         Expr::CompoundIdentifier(parts) => {
                             parts.iter().map(fold).collect::<Vec<_>>().join(".")
                         }
-                        Expr::Value(_) | Expr::Function(_) => expr.to_string(),
-                        _ => continue,
+                        Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => continue,
+                        other => other.to_string(),
                     };
                     let count = seen.entry(text.clone()).or_default();
                     *count += 1;

@@ -139,7 +139,6 @@ impl SiltTable {
         let Some(snapshot) = &self.snapshot else { return Statistics::new_unknown(&self.schema) };
         let stored = self.tree.statistics(snapshot);
         let rows = usize::try_from(stored.rows).unwrap_or(usize::MAX);
-        let bytes = usize::try_from(stored.bytes).unwrap_or(usize::MAX);
         let single_key = match self.key.as_slice() {
             [Some(column)] => Some(*column),
             _ => None,
@@ -177,7 +176,9 @@ impl SiltTable {
             } else {
                 Precision::Inexact(rows)
             },
-            total_byte_size: Precision::Inexact(bytes),
+            // Joins choose their sides by it where it is given; what is stored, of all columns,
+            // says less of what they collect than the number of rows.
+            total_byte_size: Precision::Absent,
             column_statistics: self.to_tree.iter().enumerate().map(column).collect(),
         }
     }
@@ -357,12 +358,7 @@ impl SiltTable {
         };
         let rows = rows.min(all);
         let owned = std::mem::take(statistics).to_inexact();
-        let bytes = owned.total_byte_size.get_value().copied().unwrap_or(0);
-        *statistics = Statistics {
-            num_rows: Precision::Inexact(rows),
-            total_byte_size: Precision::Inexact(bytes / all.max(1) * rows),
-            ..owned
-        };
+        *statistics = Statistics { num_rows: Precision::Inexact(rows), ..owned };
         Ok(())
     }
 

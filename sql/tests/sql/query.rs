@@ -30,6 +30,13 @@ fn joins_aggregates_windows_and_recursion_run() {
         "128"
     );
     assert_eq!(db.rows("SELECT 1, 1, id, id FROM t WHERE id = 5"), "1 1 5 5");
+    assert_eq!(
+        db.rows("SELECT id, CAST(id AS INTEGER), (id)::TEXT, id + 1, id + 1 FROM t WHERE id = 5"),
+        "5 5 5 6 6"
+    );
+    db.run("CREATE TABLE casts (id BIGINT PRIMARY KEY, small INTEGER, same BIGINT)");
+    db.run("INSERT INTO casts SELECT id, CAST(id AS INTEGER), id FROM t WHERE id < 3");
+    assert_eq!(db.rows("SELECT * FROM casts"), "1 1 1\n2 2 2");
 }
 
 #[test]
