@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::control::Control;
 use crate::dml::distinct_output;
-use crate::optimizer::is_small;
+use crate::optimizer::{is_small, reads_one_table};
 use crate::params::Slot;
 use crate::parse::Source;
 use crate::planner::{Binding, Bound, detach};
@@ -92,8 +92,8 @@ impl Prepared {
         self.control.is_some()
     }
 
-    /// A query of a text without its literals, if it reads few rows with these: another's plan is
-    /// made for its own, which say how many rows there are.
+    /// A query of a text without its literals, if it reads one table, or few rows with these:
+    /// another's plan is made for its own, which say how many rows there are.
     pub(crate) fn small(
         shared: Arc<Shared>,
         state: Arc<SessionState>,
@@ -109,7 +109,8 @@ impl Prepared {
         let optimised = kept.optimised.as_ref()?;
         let plan = optimised.values(literals)?.apply(optimised.plan.clone()).ok()?;
         let is_small = is_small(&plan, &prepared.shared.options().scan).ok()?;
-        if !is_small || !kept.plan.schema().fields().iter().all(is_named) {
+        let serves = is_small || reads_one_table(&plan);
+        if !serves || !kept.plan.schema().fields().iter().all(is_named) {
             return None;
         }
         *prepared.kept.lock() = Some(kept);

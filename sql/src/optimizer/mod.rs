@@ -36,7 +36,7 @@ use crate::ScanOptions;
 use crate::provider::scan::SiltScan;
 
 pub(crate) use joins::{CrossedOnly, JoinOrder};
-pub(crate) use size::is_small;
+pub(crate) use size::{is_small, reads_one_table};
 
 /// DataFusion's logical rules, and among them our own: joins are ordered once filters stand where
 /// they belong.

@@ -35,6 +35,24 @@ pub(crate) fn is_small(plan: &LogicalPlan, options: &ScanOptions) -> Result<bool
     Ok(work(plan, options.seeks)?.is_some_and(|work| work.read <= ROWS_MAX))
 }
 
+/// Whether a query reads one table and joins nothing: its plan is the same however many rows it
+/// reads, but for the number of partitions, which the scan chooses when it is planned.
+pub(crate) fn reads_one_table(plan: &LogicalPlan) -> bool {
+    let below = match plan {
+        LogicalPlan::TableScan(scan) => return !scan.filters.iter().any(has_query),
+        LogicalPlan::Projection(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::Aggregate(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Distinct(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Window(_) => plan.inputs(),
+        _ => return false,
+    };
+    !plan.expressions().iter().any(has_query) && below.into_iter().all(reads_one_table)
+}
+
 /// What the plan does; none where that is not known, or much.
 fn work(plan: &LogicalPlan, seeks: bool) -> Result<Option<Work>> {
     if plan.expressions().iter().any(has_query) {

@@ -220,6 +220,18 @@ fn small_queries_that_differ_in_their_literals_answer_each_for_its_own() {
             format!("SELECT count(*) FROM nodes WHERE id = '{number}' OR id = {next}"),
             format!("SELECT small + 0.5 AS h, count(*) FROM asked WHERE small >= {few} GROUP BY h"),
             format!("SELECT DISTINCT kind FROM edges WHERE source = 'n{number}' AND 1 = {few}"),
+            // Of one table all rows.
+            format!(
+                "SELECT kind, count(*), sum(weight) FROM edges WHERE kind <> {few} GROUP BY kind"
+            ),
+            format!(
+                "SELECT * FROM edges WHERE kind = {few} AND target <> 'n{number}'
+                 ORDER BY weight DESC LIMIT 7"
+            ),
+            format!("SELECT count(*) FROM nodes WHERE score > {number} AND name LIKE '%{few}%'"),
+            format!(
+                "SELECT count(*), min(id) FROM nodes WHERE id > {number}000 AND id < {next}500"
+            ),
         ];
         for sql in &texts {
             assert_eq!(answer(&mut kept, sql), answer(&mut planned, sql), "{sql}");
