@@ -366,6 +366,7 @@ impl Core {
             return Ok(());
         }
         self.context.work.notify();
+        self.pipeline.end_early_syncs();
         self.join();
         let end = self.pipeline.log_end();
         let segments = end.segment - self.versions.read(|files| files.first_segment);

@@ -66,6 +66,8 @@ enum Duty {
     Flush,
     /// The log's syncs and promises.
     Log,
+    /// The syncs of commits that insert meanwhile.
+    Sync,
     /// Compactions.
     Compact,
 }
@@ -79,6 +81,7 @@ impl Core {
 
     fn next_job_of(&self, duty: Duty) -> Option<JobKind> {
         match duty {
+            Duty::Sync => None,
             Duty::Log => self.pipeline.time_to_step()?.is_zero().then_some(JobKind::Log),
             Duty::Flush => {
                 let trees = self.tree_states();
@@ -380,7 +383,8 @@ impl Core {
     pub(crate) fn start(self: &Arc<Self>, compactions: usize) -> Result<()> {
         let mut threads = self.workers.threads.lock();
         let compact = std::iter::repeat_n(Duty::Compact, compactions);
-        for duty in [Duty::Flush, Duty::Log].into_iter().chain(compact) {
+        let sync = self.context.options.paths.early_sync.then_some(Duty::Sync);
+        for duty in [Duty::Flush, Duty::Log].into_iter().chain(sync).chain(compact) {
             let core = Arc::clone(self);
             #[expect(clippy::disallowed_methods, reason = "these are the engine's own threads")]
             let thread = std::thread::Builder::new()
@@ -394,6 +398,9 @@ impl Core {
     }
 
     fn work(&self, duty: Duty) {
+        if duty == Duty::Sync {
+            return self.pipeline.make_early_syncs();
+        }
         loop {
             let seen = self.context.work.generation();
             if self.is_stopping() {

@@ -61,7 +61,7 @@ pub use describe::{
 pub use engine::{Engine, JobKind};
 pub use error::{Error, ErrorKind, Result};
 pub use key::{OpKind, SEQ_MAX, SeqNo, TreeId};
-pub use options::{Durability, MemtableKind, Options};
+pub use options::{Durability, FastPaths, MemtableKind, Options};
 pub use read::{
     Counter, EncodedRows, KeyRange, MultiGet, Predicate, ReadCounters, Scan, ScanOrder,
     ScanRequest, TreeStatistics,

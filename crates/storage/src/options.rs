@@ -22,6 +22,48 @@ pub enum MemtableKind {
     BTree,
 }
 
+/// Ways that only make something faster: without one the same comes out. All are on; tests and
+/// benches turn one off to see what it is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FastPaths {
+    /// Memtables know by a Bloom filter which keys they do not hold.
+    pub memtable_filter: bool,
+    /// Files of deletes mostly go down before their level is full.
+    pub compact_deletes: bool,
+    /// A few keys of one `multi_get` are looked up one after the other.
+    pub few_keys: bool,
+    /// New files say about how many values each column has. Off, planners know less.
+    pub sketches: bool,
+    /// A large commit with none beside it is synced while its rows are inserted, by a thread of
+    /// the engine's own.
+    pub early_sync: bool,
+}
+
+impl FastPaths {
+    /// None of them.
+    pub fn none() -> Self {
+        Self {
+            memtable_filter: false,
+            compact_deletes: false,
+            few_keys: false,
+            sketches: false,
+            early_sync: false,
+        }
+    }
+}
+
+impl Default for FastPaths {
+    fn default() -> Self {
+        Self {
+            memtable_filter: true,
+            compact_deletes: true,
+            few_keys: true,
+            sketches: true,
+            early_sync: true,
+        }
+    }
+}
+
 /// Options of an [`Engine`](crate::Engine).
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -64,6 +106,8 @@ pub struct Options {
     /// Run flushes and compactions on threads of their own. Tests say false and call
     /// [`Engine::run_job`](crate::Engine::run_job). Default true.
     pub background: bool,
+    /// For tests and measurements. Default all.
+    pub paths: FastPaths,
 }
 
 impl Default for Options {
@@ -86,6 +130,7 @@ impl Default for Options {
             filter_bits: 12,
             piece_chunk_bytes: 32 << 10,
             background: true,
+            paths: FastPaths::default(),
         }
     }
 }

@@ -171,6 +171,7 @@ impl Replayed {
 
     fn new_memtable(&self) -> TreeMemtable {
         TreeMemtable::new(self.options.memtable_kind, Arc::clone(&self.memtable_bytes))
+            .filtered(self.options.paths.memtable_filter)
     }
 
     /// Puts one commit where it was.

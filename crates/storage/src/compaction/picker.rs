@@ -75,7 +75,10 @@ pub(crate) fn pick(
     };
     due.into_iter()
         .find_map(of_level)
-        .or_else(|| pick_deletes(version, targets.base, floor, busy))
+        .or_else(|| {
+            let is_on = options.paths.compact_deletes;
+            is_on.then(|| pick_deletes(version, targets.base, floor, busy)).flatten()
+        })
         .or_else(|| pick_garbage(version, floor, busy))
 }
 

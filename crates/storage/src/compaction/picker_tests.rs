@@ -1,4 +1,5 @@
 use super::*;
+use crate::FastPaths;
 use crate::version::{FileMeta, SweepQueue};
 
 const MIB: u64 = 1 << 20;
@@ -202,5 +203,8 @@ fn file_of_deletes_goes_down_before_its_level_is_due_once_no_snapshot_needs_it()
         assert_eq!(picked, due.then_some(LAST_LEVEL), "{deletes} above {below}");
         let held = pick(&version, &options(), 8, &BTreeSet::new());
         assert!(held.is_none(), "a snapshot tells them apart");
+        let off = Options { paths: FastPaths::none(), ..options() };
+        let waits = pick(&version, &off, SeqNo::MAX, &BTreeSet::new());
+        assert!(waits.is_none(), "without this path the level's size decides");
     }
 }

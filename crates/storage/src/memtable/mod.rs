@@ -78,7 +78,8 @@ const ENTRY_OVERHEAD_BYTES: usize = 112 + ENTRY_BYTES;
 #[derive(Debug)]
 pub(crate) struct TreeMemtable {
     table: Box<dyn Memtable>,
-    filter: Arc<KeyFilter>,
+    /// None if every key may be here.
+    filter: Option<Arc<KeyFilter>>,
     bytes: AtomicUsize,
     /// Bytes of all memtables of the engine.
     gauge: Arc<AtomicUsize>,
@@ -109,10 +110,16 @@ impl TreeMemtable {
         Self::of(table, gauge)
     }
 
+    /// The same, empty, with a filter or without ([`FastPaths`](crate::FastPaths)).
+    pub(crate) fn filtered(mut self, is_filtered: bool) -> Self {
+        self.filter = is_filtered.then(Arc::default);
+        self
+    }
+
     fn of(table: Box<dyn Memtable>, gauge: Arc<AtomicUsize>) -> Self {
         Self {
             table,
-            filter: Arc::default(),
+            filter: Some(Arc::default()),
             bytes: AtomicUsize::new(0),
             gauge,
             entries: AtomicUsize::new(0),
@@ -134,7 +141,7 @@ impl TreeMemtable {
     pub(crate) fn as_of(self: &Arc<Self>, through: SeqNo, shown: SeqNo) -> Self {
         let table = Box::new(AsOf::new(Arc::clone(self), through, shown));
         let mut view = Self::of(table, Arc::default());
-        view.filter = Arc::clone(&self.filter);
+        view.filter.clone_from(&self.filter);
         view.entries.store(self.len(), Ordering::Relaxed);
         view.deletes.store(self.deletes(), Ordering::Relaxed);
         view.max_seq.store(shown, Ordering::Relaxed);
@@ -157,7 +164,9 @@ impl TreeMemtable {
         let before = self.len();
         let mut arrived = Vec::with_capacity(entries.size_hint().0);
         for (entry, kind) in entries {
-            self.filter.insert(before + count, key_hash(entry.key()));
+            if let Some(filter) = &self.filter {
+                filter.insert(before + count, key_hash(entry.key()));
+            }
             count += 1;
             deletes += usize::from(kind == OpKind::Delete);
             bytes += entry.len() + ENTRY_OVERHEAD_BYTES;
@@ -185,7 +194,7 @@ impl TreeMemtable {
     /// Whether the key of this hash ([`key_hash`]) may have an entry. False is certain, up to every
     /// number that is published.
     pub(crate) fn may_contain(&self, hash: u64) -> bool {
-        self.filter.may_contain(hash)
+        self.filter.as_ref().is_none_or(|filter| filter.may_contain(hash))
     }
 
     /// See [`Memtable::visit`].

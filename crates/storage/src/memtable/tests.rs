@@ -203,6 +203,17 @@ fn reverse_is_forward_turned_round_however_keys_are_spread() {
 }
 
 #[test]
+fn memtable_without_a_filter_lets_every_key_pass() {
+    for is_filtered in [true, false] {
+        let memtable =
+            TreeMemtable::new(MemtableKind::SkipList, Arc::default()).filtered(is_filtered);
+        put(&memtable, "key", 3, "three");
+        assert!(memtable.may_contain(key_hash(b"key")));
+        assert_eq!(memtable.may_contain(key_hash(b"other")), !is_filtered);
+    }
+}
+
+#[test]
 fn every_row_of_large_commits_side_by_side_is_found() {
     const COMMITS: u64 = 12;
     const ROWS: u64 = 8_000;
@@ -213,7 +224,7 @@ fn every_row_of_large_commits_side_by_side_is_found() {
             (EntryBytes::copy_of(key(seq, row).as_bytes(), b"row"), OpKind::Put)
         };
         // Each has begun before any has counted what it inserted.
-        let barrier = std::sync::Barrier::new(COMMITS as usize);
+        let barrier = std::sync::Barrier::new(usize::try_from(COMMITS).unwrap());
         thread::scope(|scope| {
             for seq in 1..=COMMITS {
                 let (memtable, barrier) = (&memtable, &barrier);

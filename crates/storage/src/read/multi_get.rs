@@ -45,7 +45,7 @@ pub(crate) fn multi_get(
 
     let view = snapshot.view_of(tree);
     let schemas = tree.schemas();
-    if keys.len() <= FEW_KEYS {
+    if keys.len() <= FEW_KEYS && tree.context().options.paths.few_keys {
         let reading = Reading { tree, view: &view, schemas: &schemas, projection, counters };
         return one_by_one(&reading, keys, sorted, snapshot.seq());
     }

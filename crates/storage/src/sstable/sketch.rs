@@ -229,7 +229,7 @@ impl Sketches {
 
     /// Adds values of the column at `position`.
     pub(super) fn add(&mut self, position: usize, array: &ArrayRef) {
-        let place = &mut self.columns[position].1;
+        let Some((_, place)) = self.columns.get_mut(position) else { return };
         if let Some(sketch) = place
             && !sketch.add(array)
         {

@@ -579,6 +579,17 @@ fn sketches_count_the_values_of_a_file_and_of_groups_copied_into_it() {
 }
 
 #[test]
+fn file_written_without_sketches_says_nothing_of_its_values() {
+    let options = Options { paths: crate::FastPaths::none(), ..small_groups() };
+    let bench = Bench::new(ints(), options);
+    let entries: Vec<Entry> = (0..450).map(|key| put(key, 5)).collect();
+    let reader = bench.open(&bench.write(7, &entries)).unwrap();
+    assert_eq!(bench.read(&reader).unwrap(), entries);
+    let sketches = reader.sketches().unwrap();
+    assert!(sketches.is_none_or(|sketches| sketches.column(1).is_none()));
+}
+
+#[test]
 fn file_of_an_earlier_release_has_no_sketches_and_all_its_rows() {
     let bench = Bench::new(ints(), small_groups());
     let entries: Vec<Entry> = (0..450).map(|key| put(key, 5)).collect();

@@ -104,6 +104,7 @@ impl SsTableWriter {
             encoder: ColumnEncoder::new(column.data_type.clone()),
             tables: SymbolTables::default(),
         });
+        let sketched = if options.paths.sketches { &*schema.columns } else { &[] };
         Ok(Self {
             output: Output::create(env, path, Mixer { uuid, file: id })?,
             codec,
@@ -115,7 +116,7 @@ impl SsTableWriter {
             kind_encoder: ColumnEncoder::new(DataType::UInt8),
             groups: Vec::new(),
             statistics: Statistics::new(schema.columns.iter().map(|column| column.id)),
-            sketches: Sketches::new(schema.columns.iter().map(|column| column.id)),
+            sketches: Sketches::new(sketched.iter().map(|column| column.id)),
             sketched: None,
             rows: 0,
             last_key: Vec::new(),

@@ -377,7 +377,9 @@ fn bytes_max(options: &Options) -> usize {
 }
 
 fn new_memtable(core: &Core, gauge: &Arc<AtomicUsize>) -> Arc<TreeMemtable> {
-    Arc::new(TreeMemtable::new(core.context.options.memtable_kind, Arc::clone(gauge)))
+    let options = &core.context.options;
+    let memtable = TreeMemtable::new(options.memtable_kind, Arc::clone(gauge));
+    Arc::new(memtable.filtered(options.paths.memtable_filter))
 }
 
 /// What is known of a file by its own numbers, which are 0.

@@ -5,6 +5,7 @@
 //!    appended (that is what makes log order and number order one), the trees' active memtables
 //!    are pinned, the keys enter the commit index, and a slot is queued for publication.
 //! 3. After the lock: the rows are inserted, many commits at once, and the pins released.
+//!    Of a large commit that is alone the record is synced meanwhile, by a thread of its own.
 //! 4. A commit that wants durability waits for a sync that covers its record. Whoever finds
 //!    nobody syncing leads: one sync covers all that was appended before it began.
 //! 5. Commits are published in order. The number that readers see moves over every slot at the
@@ -25,6 +26,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::bulk::holds_key;
 use super::commit_index::{BulkKeys, CommitIndex, CommitKeys};
 use super::common_key::common_key;
+use super::early::EarlySyncs;
 use super::throttle::{memtable_bytes, memtable_bytes_max};
 use super::waiter::{Freed, Sleepers};
 use crate::describe::EngineCounters;
@@ -44,6 +46,9 @@ const RECORD_BYTES_KEPT: usize = 1 << 20;
 /// A leader waits no longer for company.
 const GATHER_MAX: Duration = Duration::from_millis(3);
 
+/// A commit of so many rows is inserted for longer than it takes to wake a thread.
+const EARLY_SYNC_ROWS: usize = 128;
+
 thread_local! {
     static RECORD: RefCell<CommitRecord> = RefCell::new(CommitRecord::new());
 }
@@ -60,6 +65,7 @@ pub(crate) struct Pipeline {
     /// Told when as many commits wait as the leader of the next sync hopes for.
     gathered: Condvar,
     asked_for_flush: AtomicBool,
+    early: EarlySyncs,
     /// An append met a full disk, and no flush was done for it yet.
     is_log_full: AtomicBool,
 }
@@ -188,6 +194,7 @@ impl Pipeline {
             progress: Condvar::new(),
             gathered: Condvar::new(),
             asked_for_flush: AtomicBool::new(false),
+            early: EarlySyncs::default(),
             is_log_full: AtomicBool::new(false),
         }
     }
@@ -211,10 +218,45 @@ impl Pipeline {
             placed
         })?;
         let seq = placed.seq;
+        if durability == Durability::Full && batch.len() >= EARLY_SYNC_ROWS {
+            self.ask_for_sync();
+        }
         placed.insert(batch);
         self.ask_for_flush();
         self.finish(seq)?;
         Ok(seq)
+    }
+
+    /// Has the record of a commit alone synced by another thread while this one inserts its rows.
+    /// Several commits find company instead: what one inserts another's sync waits for.
+    fn ask_for_sync(&self) {
+        if !self.context.options.paths.early_sync {
+            return;
+        }
+        let publication = self.publication.lock();
+        let is_alone = publication.slots.len() == 1 && !publication.is_syncing;
+        drop(publication);
+        if is_alone {
+            self.early.ask();
+        }
+    }
+
+    /// Makes the syncs that commits ask for, until [`end_early_syncs`](Self::end_early_syncs).
+    /// Whoever asked syncs by himself if this comes too late.
+    pub(crate) fn make_early_syncs(&self) {
+        while self.early.wait() {
+            let mut publication = self.publication.lock();
+            let is_due = !publication.is_syncing && publication.waits_for_sync();
+            if is_due && self.check_poison().is_ok() {
+                // A failure has poisoned the database, which the commit will find.
+                let _ = self.lead_sync(&mut publication);
+            }
+        }
+    }
+
+    /// No sync is asked for any more.
+    pub(crate) fn end_early_syncs(&self) {
+        self.early.end();
     }
 
     fn place(
@@ -320,7 +362,8 @@ impl Pipeline {
     /// An empty memtable.
     pub(crate) fn new_memtable(&self) -> TreeMemtable {
         let gauge = Arc::clone(&self.context.memtable_bytes);
-        TreeMemtable::new(self.context.options.memtable_kind, gauge)
+        let options = &self.context.options;
+        TreeMemtable::new(options.memtable_kind, gauge).filtered(options.paths.memtable_filter)
     }
 
     fn queue(&self, seq: SeqNo, position: WalPosition, durability: Durability) {

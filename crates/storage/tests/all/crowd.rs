@@ -7,12 +7,13 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use silt_codec::RowBuffer;
-use silt_storage::vfs::{Clock, Env, OsClock};
+use silt_storage::vfs::{Clock, CrashMode, Env, OsClock, StrictVfs};
 use silt_storage::{
-    Engine, JobKind, KeyRange, Options, ReadCounters, ScanRequest, Snapshot, Tree, WriteBatch,
+    Engine, FastPaths, JobKind, KeyRange, Options, ReadCounters, ScanRequest, Snapshot, Tree,
+    WriteBatch,
 };
 
-use crate::support::{Key, Row, contents, key_bytes, row_bytes, schema};
+use crate::support::{Key, Row, contents, dir, key_bytes, row_bytes, schema};
 
 const THREADS: u64 = 16;
 
@@ -139,6 +140,34 @@ fn crowd(options: Options, large: u64) {
 #[test]
 fn every_row_of_many_large_commits_at_once_is_found_in_one_memtable() {
     crowd(Options { background: false, ..Options::default() }, 8_000);
+}
+
+#[test]
+fn one_writer_of_large_commits_is_acknowledged_what_a_crash_keeps() {
+    for early_sync in [true, false] {
+        let vfs = StrictVfs::new();
+        let paths = FastPaths { early_sync, ..FastPaths::default() };
+        let env = || Env { vfs: Arc::new(vfs.clone()), ..Env::os() };
+        let options = Options { memtable_bytes: 1 << 20, paths, ..Options::default() };
+        let engine = Engine::open(env(), dir(), options).unwrap();
+        let tree = engine.tree(engine.create_tree(schema()).unwrap()).unwrap();
+        let mut model = BTreeMap::new();
+        for commit in 0..60 {
+            let rows = rows(0, commit, 100 + commit * 20);
+            engine.commit(batch(&tree, &rows)).unwrap();
+            found_one_by_one(&tree, &engine.snapshot(), &rows, "acknowledged");
+            model.extend(rows);
+            if commit % 10 == 9 {
+                // What was not synced when the commit returned is gone from this copy.
+                let crashed = vfs.crash_image(commit, CrashMode::DropUnsynced);
+                let env = Env { vfs: Arc::new(crashed), ..Env::os() };
+                let options = Options { background: false, ..Options::default() };
+                let engine = Engine::open(env, dir(), options).unwrap();
+                let tree = engine.tree(engine.trees()[0]).unwrap();
+                found(&tree, &engine.snapshot(), &model, "after a crash");
+            }
+        }
+    }
 }
 
 #[test]

@@ -13,9 +13,9 @@ use std::thread;
 use silt_codec::{CompareOp, RowBuffer, Value, ValueRef};
 use silt_storage::vfs::{CrashMode, Env, StrictVfs};
 use silt_storage::{
-    BulkLoad, BulkOutcome, Durability, Engine, ErrorKind, KeyRange, OnDuplicate, Options,
-    Predicate, ReadCounters, ScanOrder, ScanRequest, SeqNo, Snapshot, Transaction, Tree, TreeId,
-    WriteBatch,
+    BulkLoad, BulkOutcome, Durability, Engine, ErrorKind, FastPaths, KeyRange, OnDuplicate,
+    Options, Predicate, ReadCounters, ScanOrder, ScanRequest, SeqNo, Snapshot, Transaction, Tree,
+    TreeId, WriteBatch,
 };
 
 use crate::support::{
@@ -623,6 +623,15 @@ fn extreme_options_agree_with_a_map_of_versions() {
         Options { filter_bits: 1, ..small_options() },
         Options { transaction_bytes: 1, ..small_options() },
         Options { transaction_bytes: 1 << 20, ..small_options() },
+        Options { paths: FastPaths::none(), ..small_options() },
+        // Every text of every file is read by pieces.
+        Options {
+            group_rows: 4_096,
+            group_bytes: 1 << 20,
+            memory_bytes: 1,
+            piece_chunk_bytes: 0,
+            ..small_options()
+        },
     ];
     for (index, options) in extremes.into_iter().enumerate() {
         for seed in seeds(4) {

@@ -18,12 +18,11 @@ fn texts() -> (TreeSchema, Vec<Entry>) {
         let text = (0..random.below(60)).map(|_| char::from(b' ' + random.below(90) as u8));
         let text = match random.below(9) {
             0 => Value::Null,
-            1 => Value::Text("a word and a word and a word and a word".repeat(9).into()),
-            _ => Value::Text(text.collect::<String>().into()),
+            1 => Value::Text("a word and a word and a word and a word".repeat(9)),
+            _ => Value::Text(text.collect::<String>()),
         };
         let long = if random.chance(30) { 20_000 } else { 30 };
-        let values =
-            vec![text, Value::Int(key % 50), Value::Binary(bytes(random.below(long)).into())];
+        let values = vec![text, Value::Int(key % 50), Value::Binary(bytes(random.below(long)))];
         Entry { key: vec![Value::Int(key)], seq: 5, kind: OpKind::Put, values }
     };
     (schema(&types, &[false]), (0..1_000).map(entry).collect())
