@@ -7,9 +7,12 @@
 #![allow(missing_docs, unreachable_pub, reason = "a bench")]
 #![allow(clippy::cast_possible_truncation, clippy::disallowed_methods, reason = "a bench")]
 
+mod steady_disk;
+
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,15 +20,20 @@ use std::time::{Duration, Instant};
 use arrow_schema::DataType;
 use criterion::Criterion;
 use silt_codec::{KeyOrder, TreeColumn, TreeSchema, Value, ValueRef};
-use silt_storage::vfs::Env;
-use silt_storage::{Engine, Options, Tree, WriteBatch};
+use silt_storage::vfs::{Env, OsVfs, Vfs};
+use silt_storage::{Durability, Engine, FastPaths, Options, Tree, WriteBatch};
+use steady_disk::SteadyDisk;
 
 /// A row of `events`: two integers as key, a time, a kind and a payload.
 const PAYLOAD: usize = 130;
 
 fn main() {
     let folder = tempfile::tempdir().expect("a folder");
-    println!("appends of 200 B with fdatasync: {:.0} /s", appends(folder.path()));
+    for bytes in [200, 200_000] {
+        let rate = appends(folder.path(), bytes);
+        println!("appends of {bytes} B with fdatasync: {rate:.0} /s, {:.0} us", 1e6 / rate);
+    }
+    thousands();
     for (writers, rows) in [(1, 1), (2, 1), (8, 1), (1, 1_000), (8, 1_000)] {
         let (rate, syncs) = commits(folder.path(), writers, rows);
         println!(
@@ -60,23 +68,83 @@ fn lasting() -> Duration {
     Duration::from_secs_f64(seconds.map_or(3.0, |text| text.parse().expect("a number")))
 }
 
-fn appends(folder: &Path) -> f64 {
+fn appends(folder: &Path, bytes: usize) -> f64 {
+    let record = vec![7; bytes];
     let mut file = File::create(folder.join("appends")).expect("a file");
     let (begin, mut count) = (Instant::now(), 0_u64);
     while begin.elapsed() < lasting() {
-        file.write_all(&[7; 200]).expect("written");
+        file.write_all(&record).expect("written");
         file.sync_data().expect("synced");
         count += 1;
     }
     count as f64 / begin.elapsed().as_secs_f64()
 }
 
+/// Where the time of a commit of 1,000 rows goes, with keys at random among two million: making the
+/// batch, what commits without a sync take, and what they take with one. What the thread itself
+/// ran stands beside what passed.
+fn thousands() {
+    let off = FastPaths { early_sync: false, ..FastPaths::default() };
+    let disk = |micros| Arc::new(SteadyDisk(Duration::from_micros(micros))) as Arc<dyn Vfs>;
+    let os = || Arc::new(OsVfs) as Arc<dyn Vfs>;
+    let on = FastPaths::default();
+    let cases = [
+        ("made only", None, off, os()),
+        ("not synced", Some(Durability::Off), off, os()),
+        ("synced behind its inserts", Some(Durability::Full), off, os()),
+        ("synced beside its inserts", Some(Durability::Full), on, os()),
+        ("synced behind its inserts, in 0.2 ms", Some(Durability::Full), off, disk(200)),
+        ("synced beside its inserts, in 0.2 ms", Some(Durability::Full), on, disk(200)),
+        ("synced behind its inserts, in 0.5 ms", Some(Durability::Full), off, disk(500)),
+        ("synced beside its inserts, in 0.5 ms", Some(Durability::Full), on, disk(500)),
+    ];
+    for (name, durability, paths, vfs) in cases {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (engine, tree) = open_with(Env { vfs, ..Env::os() }, folder.path(), paths);
+        let (begin, ran, mut count) = (Instant::now(), ran(), 0_u64);
+        while begin.elapsed() < lasting() {
+            let batch = batch_of(
+                &tree,
+                (0..1_000).map(|row| {
+                    let number = random(count * 1_000 + row) % 2_000_000;
+                    (number / 1_000, number % 1_000)
+                }),
+            );
+            if let Some(durability) = durability {
+                engine.commit_with(batch, durability).expect("a commit");
+            }
+            count += 1;
+        }
+        let micros = |took: Duration| took.as_secs_f64() * 1e6 / count as f64;
+        let (passed, ran) = (micros(begin.elapsed()), micros(self::ran() - ran));
+        println!("batch of 1,000 rows, {name}: {passed:.0} us, of them {ran:.0} us run here");
+    }
+}
+
+fn random(mut number: u64) -> u64 {
+    number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+/// What this thread ran so far.
+fn ran() -> Duration {
+    let ran = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = ran.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
+}
+
 fn open(folder: &Path) -> (Engine, Tree) {
-    let mut options = Options::default();
+    open_with(Env::os(), folder, FastPaths::default())
+}
+
+fn open_with(env: Env, folder: &Path, paths: FastPaths) -> (Engine, Tree) {
+    let mut options = Options { paths, ..Options::default() };
     if let Ok(bytes) = std::env::var("SILT_BENCH_AHEAD") {
         options.wal_ahead_bytes = bytes.parse().expect("a number of bytes");
     }
-    let engine = Engine::open(Env::os(), folder, options).expect("a database");
+    let engine = Engine::open(env, folder, options).expect("a database");
     let tree = engine.create_tree(schema()).and_then(|id| engine.tree(id)).expect("a tree");
     (engine, tree)
 }
@@ -107,10 +175,14 @@ fn commits(folder: &Path, writers: u64, rows: u64) -> (f64, f64) {
 }
 
 fn batch(tree: &Tree, writer: u64, first: u64, rows: u64) -> WriteBatch {
+    batch_of(tree, (first..first + rows).map(|number| (writer, number)))
+}
+
+fn batch_of(tree: &Tree, rows: impl Iterator<Item = (u64, u64)>) -> WriteBatch {
     let mut batch = WriteBatch::new();
     let (mut key, mut row) = (Vec::new(), Vec::new());
     let payload = "x".repeat(PAYLOAD);
-    for number in first..first + rows {
+    for (writer, number) in rows {
         key.clear();
         row.clear();
         let ids = [ValueRef::Int(writer as i64), ValueRef::Int(number as i64)];
