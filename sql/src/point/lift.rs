@@ -1,7 +1,8 @@
 //! Literals lifted out of a text, so that texts that differ in them alone are one statement.
 //!
-//! One pass over the bytes, much cheaper than tokens: whole numbers and texts that stand behind a
-//! comparison, in an IN list or behind LIMIT and OFFSET leave a mark of their type in the key; the
+//! One pass over the bytes, much cheaper than tokens: whole numbers, texts, times and dates
+//! (`TIMESTAMP '…'`, `DATE '…'`) that stand behind a comparison, in an IN list or behind LIMIT and
+//! OFFSET leave a mark of their type in the key; the
 //! rows of an INSERT's VALUES leave one mark for all. Everything else stays in the key as it is, so
 //! two texts of one key differ only in what was lifted. What the pass does not know for certain
 //! (comments, dollar quotes, prefixed strings, several statements) is not lifted at all.
@@ -17,6 +18,8 @@ use crate::params::Slot;
 const INT: u8 = 1;
 const TEXT: u8 = 2;
 const ROWS: u8 = 3;
+const TIMESTAMP: u8 = 4;
+const DATE: u8 = 5;
 /// How the marks are called as parameters.
 pub(super) const NAME: &str = "silt_lifted_";
 
@@ -75,14 +78,21 @@ pub(super) fn with_parameters(key: &str) -> String {
     let mut sql = String::with_capacity(key.len() + 64);
     let mut count = 0;
     for char in key.chars() {
-        match u8::try_from(char) {
-            Ok(INT | TEXT) => {
-                sql.push_str(&format!(" ${NAME}{count} "));
-                count += 1;
+        let parameter = match u8::try_from(char) {
+            Ok(INT | TEXT) => format!(" ${NAME}{count} "),
+            Ok(TIMESTAMP) => format!(" CAST(${NAME}{count} AS TIMESTAMP) "),
+            Ok(DATE) => format!(" CAST(${NAME}{count} AS DATE) "),
+            Ok(ROWS) => {
+                sql.push_str(" (NULL) ");
+                continue;
             }
-            Ok(ROWS) => sql.push_str(" (NULL) "),
-            _ => sql.push(char),
-        }
+            _ => {
+                sql.push(char);
+                continue;
+            }
+        };
+        sql.push_str(&parameter);
+        count += 1;
     }
     sql
 }
@@ -294,14 +304,21 @@ impl<'a> Lifter<'a> {
         }
         let lift = self.may_lift();
         let start = self.at;
-        let escaped = self.pass_string()?;
-        if lift {
-            if escaped {
-                return None;
-            }
-            self.mark(start, TEXT, Arg::Text(&self.sql[start + 1..self.at - 1]));
+        match lift {
+            true => self.lift_string(start, TEXT)?,
+            false => drop(self.pass_string()?),
         }
         self.before = Before::Literal;
+        Some(())
+    }
+
+    /// Lifts the text that is next; `start` is where what tells its type is.
+    fn lift_string(&mut self, start: usize, mark: u8) -> Option<()> {
+        let quote = self.at;
+        if self.pass_string()? {
+            return None;
+        }
+        self.mark(start, mark, Arg::Text(&self.sql[quote + 1..self.at - 1]));
         Some(())
     }
 
@@ -334,6 +351,21 @@ impl<'a> Lifter<'a> {
                 6 | 7 if is("INSERT") || is("REPLACE") => Some(true),
                 _ => return None,
             };
+        }
+        let typed = match word.len() {
+            4 if is("DATE") => Some(DATE),
+            9 if is("TIMESTAMP") => Some(TIMESTAMP),
+            _ => None,
+        };
+        if let Some(mark) = typed.filter(|_| self.may_lift()) {
+            let end = self.at;
+            self.space();
+            if self.bytes.get(self.at) == Some(&b'\'') {
+                self.lift_string(start, mark)?;
+                self.before = Before::Literal;
+                return Some(());
+            }
+            self.at = end;
         }
         self.before = match word.len() {
             2 if is("IN") => Before::In,

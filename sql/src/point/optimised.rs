@@ -3,8 +3,8 @@
 //! Most of planning is the optimizer's; its work on one run's plan serves the next as well, if it
 //! would not have done better for knowing the values. It would where a value is cast before it is
 //! compared (the scan takes bare constants for keys), so such parameters are given in the type that
-//! they are cast to; and where a column is cast or a limit is a parameter, so such plans are
-//! optimised at each run.
+//! they are cast to; and where a column is cast, a parameter calculated with or a limit is one, so
+//! such plans are optimised at each run.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Operator};
 use datafusion::scalar::ScalarValue;
 
 use super::constant::slot_of;
@@ -85,6 +85,11 @@ fn with_casts_as_parameters(
     Ok((plan.data, casts))
 }
 
+fn is_arithmetic(op: Operator) -> bool {
+    use Operator::{Divide, Minus, Modulo, Multiply, Plus};
+    matches!(op, Plus | Minus | Multiply | Divide | Modulo)
+}
+
 /// Whether the optimizer could not have done more with the values.
 fn serves_all_values(plan: &LogicalPlan) -> Result<bool> {
     let mut serves = true;
@@ -104,7 +109,11 @@ fn serves_all_values(plan: &LogicalPlan) -> Result<bool> {
             let any =
                 |wanted: fn(&Expr) -> bool| part.exists(|expr| Ok(wanted(expr))).unwrap_or(true);
             let open = any(|expr| matches!(expr, Expr::Placeholder(_)));
-            !open || !any(|expr| matches!(expr, Expr::Cast(_) | Expr::ScalarFunction(_)))
+            let more = |expr: &Expr| {
+                matches!(expr, Expr::Cast(_) | Expr::ScalarFunction(_) | Expr::Negative(_))
+                    || matches!(expr, Expr::BinaryExpr(binary) if is_arithmetic(binary.op))
+            };
+            !open || !any(more)
         });
         Ok(TreeNodeRecursion::Continue)
     })?;

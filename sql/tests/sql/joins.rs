@@ -242,6 +242,59 @@ fn small_queries_that_differ_in_their_literals_answer_each_for_its_own() {
 }
 
 #[test]
+fn texts_that_differ_in_their_times_answer_each_for_its_own() {
+    let made = |point_statements| {
+        let options = SqlOptions { threads: 2, point_statements, ..SqlOptions::default() };
+        let mut db = db_with(options);
+        db.try_run(
+            "CREATE TABLE log (at TIMESTAMP, n BIGINT, day DATE, word TEXT, PRIMARY KEY (at, n));
+             INSERT INTO log SELECT to_timestamp(1704067200 + value * 60), value,
+               DATE '2024-01-01' + CAST(value % 50 AS INTEGER), 'DATE ''2024-01-0' || (value % 9)
+             FROM generate_series(0, 15000)",
+        )
+        .unwrap();
+        db
+    };
+    let (mut kept, mut planned) = (made(true), made(false));
+    for day in 1..7 {
+        let texts = [
+            format!(
+                "SELECT count(*), sum(n) FROM log WHERE at >= TIMESTAMP '2024-01-0{day}'
+                 AND at < timestamp   '2024-01-0{day} 07:30:00'"
+            ),
+            format!(
+                "SELECT count(*), min(n) FROM log WHERE day = DATE '2024-01-0{day}' AND n > {day}"
+            ),
+            format!("SELECT n, word FROM log WHERE at = TIMESTAMP '2024-01-0{day} 00:01:00'"),
+            format!(
+                "SELECT n FROM log WHERE at IN (TIMESTAMP '2024-01-0{day}', TIMESTAMP '2024-01-03')
+                 ORDER BY n"
+            ),
+            format!(
+                "SELECT count(*) FROM log WHERE day BETWEEN DATE '2024-01-02' AND DATE '2024-02-0{day}'"
+            ),
+            format!(
+                "SELECT count(*) FROM log WHERE day < DATE '2024-01-0{day}' + INTERVAL '3 days'
+                 AND at > '2024-01-0{day}'"
+            ),
+            format!("SELECT count(*) AS date FROM log WHERE word = 'DATE ''2024-01-0{day}'"),
+            format!("SELECT count(*) FROM log l WHERE DATE '2024-01-0{day}' < l.day"),
+            format!("SELECT count(*) FROM log WHERE n < -{day} + 100 AND -n > -{day}00"),
+        ];
+        for sql in &texts {
+            assert_eq!(answer(&mut kept, sql), answer(&mut planned, sql), "{sql}");
+        }
+    }
+    for wrong in ["TIMESTAMP 'noon'", "DATE '2024-13-01'", "TIMESTAMP ''"] {
+        let sql = format!("SELECT count(*) FROM log WHERE at < {wrong}");
+        for _ in 0..3 {
+            let said = kept.try_run(&sql).unwrap_err().to_string();
+            assert_eq!(said, planned.try_run(&sql).unwrap_err().to_string(), "{sql}");
+        }
+    }
+}
+
+#[test]
 fn explain_analyze_shows_what_was_sought() {
     let mut db = db(true);
     let mut analyzed = |sql: &str| db.rows(&format!("EXPLAIN ANALYZE {sql}"));
