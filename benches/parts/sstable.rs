@@ -85,9 +85,10 @@ fn measure(criterion: &mut Criterion<Clock>, table: &Table) {
     group.bench_function("load, silt", |bencher| {
         // Each load goes into a tree of its own; the one before goes first.
         let last = Cell::new(None);
-        let retire = || match last.take() {
-            Some(tree) => engine.retire_tree(tree).expect("the tree goes"),
-            None => {}
+        let retire = || {
+            if let Some(tree) = last.take() {
+                engine.retire_tree(tree).expect("the tree goes");
+            }
         };
         let load = |()| last.set(Some(load(&engine, &part).id()));
         bencher.iter_batched(retire, load, BatchSize::PerIteration);
