@@ -287,6 +287,17 @@ pub struct Chunk {
     pub text: String,
 }
 
+/// One of the forms of a [`Chunk`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Rows,
+    Batch,
+    Text,
+}
+
+/// One for all chunks that have none: a batch of its own would take more memory than a row.
+static NONE: LazyLock<RecordBatch> = LazyLock::new(|| event_batch(&[]));
+
 impl Chunk {
     pub fn of(rows: Vec<Event>) -> Self {
         let batch = event_batch(&rows);
@@ -296,9 +307,21 @@ impl Chunk {
 
     /// Rows alone, for who asks for nothing else.
     pub fn plain(rows: Vec<Event>) -> Self {
-        // One for all: a batch of its own would take more memory than a row.
-        static NONE: LazyLock<RecordBatch> = LazyLock::new(|| event_batch(&[]));
         Self { rows, batch: NONE.clone(), text: String::new() }
+    }
+
+    /// The same rows in one form alone, where many chunks are held at a time.
+    pub fn only(mut self, form: Form) -> Self {
+        if form != Form::Rows {
+            self.rows = Vec::new();
+        }
+        if form != Form::Batch {
+            self.batch = NONE.clone();
+        }
+        if form != Form::Text {
+            self.text = String::new();
+        }
+        self
     }
 
     /// The chunks of a set of upserts.

@@ -338,8 +338,10 @@ impl Driver<'_> {
             return Ok(());
         }
         let lasting = Duration::from_secs_f64(self.scale.mixed_s);
-        let chunks: Vec<Chunk> = Chunk::upserts(self.scale, 0).collect();
         for door in self.peer.doors(Task::Upsert) {
+            let form = self.peer.form(door);
+            let chunks: Vec<Chunk> =
+                Chunk::upserts(self.scale, 0).map(|chunk| chunk.only(form)).collect();
             let stop = AtomicBool::new(false);
             let writer = || self.peer.writer(door, Task::Upsert, "events", CHUNK);
             let alone = write_until(writer()?, &chunks, &stop, lasting / 4)?;

@@ -109,6 +109,7 @@ impl Arguments {
         known("work", &works, &all)?;
         known("group of tables", &self.tables, &GROUPS)?;
         known("peer", &self.peers, &PEERS)?;
+        self.without.iter().try_for_each(|name| paths::named(name).map(drop))?;
         Ok(Request { scale, works, groups: self.tables.clone() })
     }
 

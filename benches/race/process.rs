@@ -61,9 +61,9 @@ pub fn grow(arguments: &Arguments) -> Result<bool> {
 
 /// Runs Silt alone, with all paths and with each of some switched off.
 pub fn ablate(arguments: &Arguments, names: &[String]) -> Result<bool> {
-    let runs = folder_of_runs(&arguments.cache()?)?;
     let paths = ablate::chosen(names)?;
     let request = Request { groups: ablate::groups(&paths), ..arguments.request()? };
+    let runs = folder_of_runs(&arguments.cache()?)?;
     let files = Files::make(&arguments.cache()?, request.scale, &request.groups)?;
     let mut bench = Bench::load(&runs, files, &request)?;
     let table = bench.table(&paths, arguments.markdown)?;

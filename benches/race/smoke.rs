@@ -42,12 +42,31 @@ fn all_peers_of_this_process_answer_alike() {
 }
 
 #[test]
+fn paths_are_measured_with_and_without() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = race(folder.path(), &["--ablate", "shadows,seeks", "--markdown"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let table = String::from_utf8_lossy(&output.stdout);
+    for (path, case) in [
+        ("shadows", "W6 group by kind, after W3"),
+        ("seeks", "W9 reachable within four hops"),
+        ("seeks", "W6 TPC-H, all 22"),
+    ] {
+        let row = |line: &&str| line.contains(path) && line.contains(case) && line.contains('x');
+        assert!(table.lines().any(|line| row(&line)), "{path} {case}\n{table}");
+    }
+}
+
+#[test]
 fn a_work_or_a_peer_that_does_not_exist_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     for (arguments, named) in [
         (["--work", "W10"], "there is no work W10"),
         (["--peers", "oracle"], "there is no peer oracle"),
         (["--tables", "users"], "there is no group of tables users"),
+        (["--ablate", "magic"], "no path is called magic"),
+        (["--without", "magic"], "no path is called magic"),
     ] {
         let output = race(folder.path(), &arguments);
         assert!(!output.status.success());

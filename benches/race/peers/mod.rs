@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
-use crate::data::{Chunk, Key};
+use crate::data::{Chunk, Form, Key};
 use crate::record::Answer;
 use crate::steps::{Lookup, Range};
 use crate::tables::{Dialect, Result, Table};
@@ -68,6 +68,11 @@ pub trait Peer {
 
     /// Its ways to do a task, the first without a name if it is the only one.
     fn doors(&self, task: Task) -> &'static [&'static str];
+
+    /// The form of a chunk that its writer through a door takes.
+    fn form(&self, _door: &str) -> Form {
+        Form::Rows
+    }
 
     /// Makes a table, by its name or another.
     fn create(&mut self, table: &Table, name: &str, schema: &SchemaRef) -> Result<()>;

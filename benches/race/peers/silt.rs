@@ -12,7 +12,7 @@ use siltdb::{
 
 use super::{About, Peer, Reader, Task, Writer};
 use crate::arrow_answer;
-use crate::data::{Chunk, Event, Key};
+use crate::data::{Chunk, Event, Form, Key};
 use crate::paths;
 use crate::queries;
 use crate::record::Answer;
@@ -115,6 +115,14 @@ impl Peer for Silt {
             Task::Upsert => &[PREPARED, TEXT, APPENDER],
             Task::Get => &[RUST_GET, PREPARED, TEXT],
             Task::Range => &[RUST_SCAN, PREPARED],
+        }
+    }
+
+    fn form(&self, door: &str) -> Form {
+        match door {
+            TEXT => Form::Text,
+            APPENDER => Form::Batch,
+            _ => Form::Rows,
         }
     }
 
