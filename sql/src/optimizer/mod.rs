@@ -14,9 +14,7 @@
 
 mod absorb;
 mod aggregate;
-mod groups;
 mod joins;
-mod layout;
 mod seeks;
 mod size;
 

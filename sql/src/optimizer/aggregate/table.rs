@@ -1,18 +1,6 @@
-//! Partial aggregates over a scan, on its rows before they are decoded.
-//!
-//! The rule puts a [`SiltAggregate`] in the place of a partial `AggregateExec` and the scan below;
-//! what it gives out is what that would: group columns and the states of DataFusion's own
-//! accumulators, which compute here as well. Ours is only how rows come to their groups
-//! ([`groups`](super::groups)), that `count(*)` counts bits, and that columns are taken whole with
-//! hidden rows masked where that is cheaper than cutting them out.
-//!
-//! Groups are given out early if they become many: a partial aggregate may name a group twice.
+//! [`Table`]: the groups of a partition and what is known of each.
 
-use std::cmp::Ordering;
-use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Decimal128Array, Int64Array, RecordBatch, RecordBatchOptions,
@@ -20,410 +8,25 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer};
 use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, SchemaRef};
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Result, ScalarValue};
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_expr::expressions::{Column, Literal};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
-use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::projection::ProjectionExec;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, InputOrderMode,
-    Partitioning, PlanProperties, ReplaceChildrenOptions,
-};
-use futures::Stream;
 use silt_storage::EncodedRows;
 
 use super::groups::{LocalGroups, LocalKey, expand};
 use super::layout::{Key, Layout};
-use super::{Replacement, scan_of};
-use crate::provider::scan::{EncodedReader, SiltScan};
+use super::plan::{Function, Plan};
 use crate::value::value_to_scalar;
 
 /// More groups than this are given out before the input ends.
 const GROUPS_MAX: usize = 1 << 17;
-
-/// Whole numbers that are grouped by may span this many values; beyond, keys hardly repeat within
-/// a chunk and DataFusion's own way is as good.
-const KEY_RANGE_MAX: i128 = 1 << 16;
-
 /// Columns are taken whole if at least one row in this many counts.
 const WHOLE_BELOW: usize = 3;
-
-/// Chunks that one poll works through.
-const CHUNKS_A_POLL: usize = 16;
-
-/// The plan with our operator in the place of an aggregate, if it can stand there.
-pub(super) fn replace(plan: &dyn ExecutionPlan) -> Replacement {
-    let Some(aggregate) = plan.downcast_ref::<AggregateExec>() else { return Ok(None) };
-    let partial = matches!(aggregate.mode(), AggregateMode::Partial);
-    let single = matches!(aggregate.mode(), AggregateMode::Single)
-        && aggregate.input().output_partitioning().partition_count() == 1;
-    let plain = !aggregate.group_expr().has_grouping_set()
-        && aggregate.filter_expr().iter().all(Option::is_none)
-        && aggregate.limit_options().is_none()
-        && *aggregate.input_order_mode() == InputOrderMode::Linear;
-    if !(partial || single) || !plain {
-        return Ok(None);
-    }
-    let (projection, scan) = match aggregate.input().downcast_ref::<ProjectionExec>() {
-        Some(projection) => (Some(projection), scan_of(projection.input())),
-        None => (None, scan_of(aggregate.input())),
-    };
-    let Some(scan) = scan else { return Ok(None) };
-    if scan.parts().fetch.is_some() || !scan.parts().can_filter() {
-        return Ok(None);
-    }
-    let grouped = !aggregate.group_expr().expr().is_empty();
-    let supported = |function: &Arc<AggregateFunctionExpr>| {
-        !function.is_distinct()
-            && !function.ignore_nulls()
-            && function.order_bys().is_empty()
-            && (!grouped || function.groups_accumulator_supported())
-            && matches!(function.fun().name(), "count" | "sum" | "min" | "max" | "avg")
-    };
-    if !aggregate.aggr_expr().iter().all(supported) {
-        return Ok(None);
-    }
-    let exprs: Option<Vec<Arc<dyn PhysicalExpr>>> = projection
-        .map(|projection| projection.expr().iter().map(|expr| Arc::clone(&expr.expr)).collect());
-    let top = aggregate.input().schema();
-    let between = exprs.as_deref().map(|exprs| (exprs, &top));
-    let input_schema = aggregate.input_schema();
-    let column_of = |index: usize| match &exprs {
-        Some(exprs) => exprs[index].downcast_ref::<Column>().map(Column::index),
-        None => Some(index),
-    };
-    let function = |expr| {
-        let function = Function::new(expr, &top).with_sum(column_of);
-        if exprs.is_some() { function } else { function.with_extreme() }
-    };
-    let functions: Vec<Function> = aggregate.aggr_expr().iter().map(function).collect();
-    let arguments: Vec<_> = functions
-        .iter()
-        .map(|function| match function.counts_rows || function.sum.is_some() {
-            true => Vec::new(),
-            false => function.expr.expressions(),
-        })
-        .collect();
-    let keys = aggregate.group_expr().input_exprs();
-    let layout = Layout::new(&scan.parts().schema, between, &keys, arguments)?;
-    if layout.keys.iter().any(|key| is_wide(key, scan)) {
-        return Ok(None);
-    }
-    let group_schema = aggregate.group_expr().group_schema(&top)?;
-    let schema = match partial {
-        true => aggregate.schema(),
-        false => {
-            let functions = aggregate.aggr_expr().to_vec();
-            let filters = vec![None; functions.len()];
-            let as_partial = AggregateExec::try_new(
-                AggregateMode::Partial,
-                PhysicalGroupBy::clone(aggregate.group_expr()),
-                functions,
-                filters,
-                Arc::clone(aggregate.input()),
-                Arc::clone(&input_schema),
-            )?;
-            as_partial.schema()
-        }
-    };
-    let ours: Arc<dyn ExecutionPlan> = Arc::new(SiltAggregate::new(
-        Arc::new(scan.unordered()),
-        Arc::new(Plan { layout, functions, group_schema, schema }),
-    ));
-    if partial {
-        return Ok(Some(ours));
-    }
-    let functions = aggregate.aggr_expr().to_vec();
-    let filters = vec![None; functions.len()];
-    let last = AggregateExec::try_new(
-        AggregateMode::Final,
-        aggregate.group_expr().as_final(),
-        functions,
-        filters,
-        ours,
-        input_schema,
-    )?;
-    Ok(Some(Arc::new(last)))
-}
-
-/// Whether a key column has too many values to be worth it, as far as that is known.
-fn is_wide(key: &Key, scan: &SiltScan) -> bool {
-    let Key::Column(index) = key else { return false };
-    let statistics = &scan.parts().statistics.column_statistics[*index];
-    let number = |value: Option<&ScalarValue>| {
-        let array = value?.cast_to(&DataType::Int64).ok()?;
-        match array {
-            ScalarValue::Int64(number) => number.map(i128::from),
-            _ => None,
-        }
-    };
-    if let Some(distinct) = statistics.distinct_count.get_value() {
-        return *distinct > usize::try_from(KEY_RANGE_MAX).unwrap_or(usize::MAX);
-    }
-    if !scan.parts().schema.field(*index).data_type().is_integer() {
-        return false;
-    }
-    let low = number(statistics.min_value.get_value());
-    let high = number(statistics.max_value.get_value());
-    matches!((low, high), (Some(low), Some(high)) if high - low > KEY_RANGE_MAX)
-}
-
-/// An aggregate function.
-#[derive(Clone, Debug)]
-struct Function {
-    expr: Arc<AggregateFunctionExpr>,
-    /// It counts rows, whatever they hold.
-    counts_rows: bool,
-    /// It wants the least, or else the greatest, value of this column of the scan alone.
-    extreme: Option<(usize, Ordering)>,
-    /// It adds up this column of the scan: its values need not be decoded.
-    sum: Option<usize>,
-}
-
-impl Function {
-    fn new(expr: &Arc<AggregateFunctionExpr>, schema: &SchemaRef) -> Self {
-        let never_null = |argument: &Arc<dyn PhysicalExpr>| {
-            let constant = argument.downcast_ref::<Literal>();
-            let column = argument.downcast_ref::<Column>();
-            constant.is_some_and(|constant| !constant.value().is_null())
-                || column.is_some_and(|column| !schema.field(column.index()).is_nullable())
-        };
-        let counts_rows = expr.fun().name() == "count"
-            && matches!(expr.expressions().as_slice(), [one] if never_null(one));
-        Self { expr: Arc::clone(expr), counts_rows, extreme: None, sum: None }
-    }
-}
-
-impl Function {
-    /// The same, over a scan's own columns.
-    fn with_extreme(mut self) -> Self {
-        let wanted = match self.expr.fun().name() {
-            "min" => Ordering::Less,
-            "max" => Ordering::Greater,
-            _ => return self,
-        };
-        if let [argument] = self.expr.expressions().as_slice()
-            && let Some(column) = argument.downcast_ref::<Column>()
-            && has_one_order(self.expr.field().data_type())
-        {
-            self.extreme = Some((column.index(), wanted));
-        }
-        self
-    }
-
-    /// The same, over a scan's columns; `column_of` says which of them a column of the input is.
-    fn with_sum(mut self, column_of: impl Fn(usize) -> Option<usize>) -> Self {
-        if self.expr.fun().name() == "sum"
-            && let [argument] = self.expr.expressions().as_slice()
-            && let Some(column) = argument.downcast_ref::<Column>()
-            && matches!(self.expr.field().data_type(), DataType::Int64 | DataType::Decimal128(..))
-        {
-            self.sum = column_of(column.index());
-        }
-        self
-    }
-}
-
-/// Whether zone maps keep the values of a type whole and in the order of `min` and `max`.
-fn has_one_order(data_type: &DataType) -> bool {
-    data_type.is_integer()
-        || matches!(
-            data_type,
-            DataType::Date32 | DataType::Timestamp(..) | DataType::Decimal128(..)
-        )
-}
-
-/// What all partitions have in common.
-#[derive(Debug)]
-struct Plan {
-    layout: Layout,
-    functions: Vec<Function>,
-    group_schema: SchemaRef,
-    /// Group columns and states.
-    schema: SchemaRef,
-}
-
-/// A partial aggregate over a scan.
-#[derive(Debug)]
-pub(crate) struct SiltAggregate {
-    scan: Arc<SiltScan>,
-    plan: Arc<Plan>,
-    properties: Arc<PlanProperties>,
-    metrics: ExecutionPlanMetricsSet,
-}
-
-impl SiltAggregate {
-    fn new(scan: Arc<SiltScan>, plan: Arc<Plan>) -> Self {
-        let partitions = scan.parts().partitions.len();
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&plan.schema)),
-            Partitioning::UnknownPartitioning(partitions),
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
-        let metrics = ExecutionPlanMetricsSet::new();
-        Self { scan, plan, properties: Arc::new(properties), metrics }
-    }
-}
-
-impl DisplayAs for SiltAggregate {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> =
-            self.plan.functions.iter().map(|function| function.expr.name()).collect();
-        let keys: Vec<&str> =
-            self.plan.group_schema.fields().iter().map(|field| field.name().as_str()).collect();
-        write!(f, "SiltAggregate: gby=[{}], aggr=[{}]", keys.join(", "), names.join(", "))
-    }
-}
-
-impl ExecutionPlan for SiltAggregate {
-    fn name(&self) -> &'static str {
-        "SiltAggregate"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        // The scan is read undecoded, not run: nothing may be put in between.
-        Vec::new()
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
-
-    fn apply_expressions(
-        &self,
-        _visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        Ok(Box::pin(AggregateStream {
-            reader: self.scan.reader(partition)?,
-            metrics: BaselineMetrics::new(&self.metrics, partition),
-            rows_max: context.session_config().batch_size(),
-            table: Table::new(Arc::clone(&self.plan))?,
-            ready: Vec::new(),
-            ended: false,
-        }))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        let mut metrics = self.metrics.clone_inner();
-        for metric in self.scan.metrics().iter().flat_map(MetricsSet::iter) {
-            metrics.push(Arc::clone(metric));
-        }
-        Some(metrics)
-    }
-}
-
-struct AggregateStream {
-    reader: EncodedReader,
-    metrics: BaselineMetrics,
-    rows_max: usize,
-    table: Table,
-    /// Last first.
-    ready: Vec<RecordBatch>,
-    ended: bool,
-}
-
-impl AggregateStream {
-    /// Whether there is something to give out, or nothing any more.
-    fn advance(&mut self) -> Result<bool> {
-        for _ in 0..CHUNKS_A_POLL {
-            if self.ended || !self.ready.is_empty() {
-                return Ok(true);
-            }
-            match self.reader.next()? {
-                Some(rows) => {
-                    self.table.add(&rows)?;
-                    if self.table.is_full() {
-                        self.give_out()?;
-                    }
-                }
-                None => {
-                    self.ended = true;
-                    self.give_out()?;
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    fn give_out(&mut self) -> Result<()> {
-        let batch = self.table.take()?;
-        let mut start = 0;
-        while start < batch.num_rows() {
-            let rows = self.rows_max.min(batch.num_rows() - start);
-            self.ready.push(batch.slice(start, rows));
-            start += rows;
-        }
-        self.ready.reverse();
-        Ok(())
-    }
-}
-
-impl Stream for AggregateStream {
-    type Item = Result<RecordBatch, DataFusionError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        let timer = this.metrics.elapsed_compute().clone();
-        let timer = timer.timer();
-        let advanced = this.advance();
-        timer.done();
-        let next = match advanced {
-            Ok(true) => this.ready.pop().map(Ok),
-            Ok(false) => {
-                // Others get their turn, and whoever wants to stop this can.
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Err(error) => {
-                this.ended = true;
-                this.ready.clear();
-                Some(Err(error))
-            }
-        };
-        this.metrics.record_poll(Poll::Ready(next))
-    }
-}
-
-impl RecordBatchStream for AggregateStream {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.table.plan.schema)
-    }
-}
-
 /// The groups of a partition.
-struct Table {
+pub(super) struct Table {
     plan: Arc<Plan>,
     state: State,
 }
@@ -440,7 +43,7 @@ enum State {
 }
 
 impl Table {
-    fn new(plan: Arc<Plan>) -> Result<Self> {
+    pub(super) fn new(plan: Arc<Plan>) -> Result<Self> {
         let state = match plan.layout.keys.is_empty() {
             true => State::One {
                 rows: 0,
@@ -455,11 +58,16 @@ impl Table {
         Ok(Self { plan, state })
     }
 
-    fn is_full(&self) -> bool {
+    /// Of what it gives out.
+    pub(super) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.plan.schema)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
         matches!(&self.state, State::Many { groups, .. } if groups.len() > GROUPS_MAX)
     }
 
-    fn add(&mut self, chunk: &EncodedRows) -> Result<()> {
+    pub(super) fn add(&mut self, chunk: &EncodedRows) -> Result<()> {
         if chunk.is_empty() || self.is_within(chunk)? {
             return Ok(());
         }
@@ -697,7 +305,7 @@ impl Table {
     }
 
     /// All groups and states; the table is empty afterwards.
-    fn take(&mut self) -> Result<RecordBatch> {
+    pub(super) fn take(&mut self) -> Result<RecordBatch> {
         let schema = Arc::clone(&self.plan.schema);
         let (columns, count) = match &mut self.state {
             State::One { rows, functions } => {
