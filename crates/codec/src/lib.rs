@@ -22,7 +22,8 @@ mod value;
 pub use batch_builder::BatchBuilder;
 pub use column::{
     CHUNK_RAW_BYTES_MAX, CHUNK_ROWS_MAX, ColumnChunk, ColumnCodes, ColumnEncoder, ColumnFront,
-    CompareOp, EncodedChunk, Encoding, SYMBOL_TABLES_MAX, SymbolTables, ZONE_BYTES_MAX, ZoneMap,
+    ColumnNumbers, CompareOp, EncodedChunk, Encoding, NUMBERS_TOGETHER, SYMBOL_TABLES_MAX,
+    SymbolTables, ZONE_BYTES_MAX, ZoneMap,
 };
 pub use data_type::{is_supported, stored_type};
 pub use error::{Error, ErrorKind, Result};

@@ -106,6 +106,15 @@ impl Constant {
         }
     }
 
+    /// The whole number, in the column's order, or decimal that it is, if it has 64 bits.
+    pub(super) fn number(&self) -> Option<i64> {
+        match self.value {
+            Single::Int(value) => Some(value),
+            Single::Decimal(value) => i64::try_from(value).ok(),
+            _ => None,
+        }
+    }
+
     /// `len` rows of it.
     pub(super) fn decode(
         &self,

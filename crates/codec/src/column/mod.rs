@@ -26,6 +26,7 @@ mod filter;
 mod front;
 mod kind;
 mod nested;
+mod numbers;
 mod packed;
 mod plain;
 mod strings;
@@ -44,6 +45,7 @@ mod tests;
 pub use codes::ColumnCodes;
 pub use encoder::{ColumnEncoder, EncodedChunk};
 pub use front::ColumnFront;
+pub use numbers::{ColumnNumbers, NUMBERS_TOGETHER};
 pub use symbols::{SYMBOL_TABLES_MAX, SymbolTables};
 pub use zone::{ZONE_BYTES_MAX, ZoneMap};
 

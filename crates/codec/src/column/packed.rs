@@ -211,6 +211,21 @@ impl IntBlock {
         }
     }
 
+    /// What no integer of `range` is below, and above; 0 if it is empty. Of values as vectors tell
+    /// them, so a few rows' are those of all beside them.
+    pub(super) fn bounds(&self, range: Range<usize>) -> (i64, i64) {
+        let vectors = range.start / VECTOR..range.end.div_ceil(VECTOR);
+        let bounds = self.vectors[vectors].iter().flat_map(|vector| {
+            let (_, patches) = self.patches(vector);
+            let patches = patches.iter().map(|&patch| vector.base.wrapping_add_unsigned(patch));
+            let packed = vector.base.saturating_add_unsigned(mask(vector.width.into()));
+            patches.chain([vector.base, packed])
+        });
+        let (low, high) = bounds
+            .fold((i64::MAX, i64::MIN), |(low, high), bound| (low.min(bound), high.max(bound)));
+        if low > high { (0, 0) } else { (low, high) }
+    }
+
     /// Appends the integers of `range`, each plus `bias`.
     pub(super) fn extend<T: Unpacked>(&self, range: Range<usize>, bias: i64, out: &mut Vec<T>) {
         assert!(

@@ -766,6 +766,41 @@ fn sums_of_packed_numbers_are_those_of_their_values() {
     assert!(check_sums(&numbers, &mut random));
 }
 
+#[test]
+fn numbers_are_the_values_and_lie_within_their_bounds() {
+    let mut random = Random(12);
+    let mut done = 0;
+    for data_type in [DataType::Int16, DataType::Int64, DataType::Decimal128(18, 3)] {
+        for shape in 0..SHAPES {
+            for (rows, null_one_in) in [(1, 0), (1500, 0), (5000, 0), (1500, 5)] {
+                let array = array(&data_type, rows, shape, null_one_in, &mut random);
+                let (_, chunk) = round_trip(&array);
+                for _ in 0..4 {
+                    let range = some_range(&mut random, rows);
+                    let Some(numbers) = chunk.numbers(range.clone()).unwrap() else { continue };
+                    let wanted = range.clone().map(|row| match Value::from_array(&array, row) {
+                        Ok(Value::Int(number)) => number,
+                        Ok(Value::Decimal(number)) => i64::try_from(number).unwrap(),
+                        other => panic!("{other:?} among numbers"),
+                    });
+                    let wanted: Vec<i64> = wanted.collect();
+                    let (low, high) = numbers.bounds();
+                    assert!(wanted.iter().all(|number| (low..=high).contains(number)));
+                    let part = some_range(&mut random, wanted.len());
+                    let mut found = vec![7];
+                    numbers.extend(part.clone(), &mut found);
+                    assert_eq!(found[1..], wanted[part]);
+                    done += 1;
+                }
+            }
+        }
+    }
+    assert!(done > 40, "{done} stretches had numbers");
+    let (_, chunk) = round_trip(&array(&DataType::UInt64, 900, 1, 0, &mut random));
+    assert!(chunk.numbers(0..900).unwrap().is_none());
+    assert!(chunk.numbers(1..901).is_err());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -14,7 +14,7 @@ use arrow_array::{ArrayRef, BooleanArray, UInt32Array};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
 use arrow_select::filter::{FilterBuilder, filter};
 use arrow_select::take::take;
-use silt_codec::{ColumnCodes, TreeSchema, ZoneMap};
+use silt_codec::{ColumnCodes, ColumnNumbers, NUMBERS_TOGETHER, TreeSchema, ZoneMap};
 
 use super::source::Groups;
 use crate::Result;
@@ -150,6 +150,27 @@ impl EncodedRows {
         let selected = self.selected.as_ref();
         let added = group.chunk(column)?.add_up(self.span.clone(), groups, selected, sums);
         added.map_err(|error| group.locate(column, error))
+    }
+
+    /// The column at `index` of the projection as numbers of [`whole`](Self::whole) columns, where
+    /// it is stored so; see [`ColumnChunk::numbers`](silt_codec::ColumnChunk::numbers).
+    ///
+    /// # Errors
+    /// `Corrupt` or `Io` if the column cannot be read.
+    pub fn numbers(&self, index: usize) -> Result<Option<ColumnNumbers>> {
+        let Place::Group(group) = &self.place else { return Ok(None) };
+        let column = self.projection[index];
+        let numbers = group.chunk(column)?.numbers(self.span.clone());
+        numbers.map_err(|error| group.locate(column, error))
+    }
+
+    /// Stretches of [`whole`](Self::whole) columns, one after the other, of which numbers are had
+    /// most cheaply.
+    pub fn stretches(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (start, rows) = (self.span.start, self.span.len());
+        let starts = (start / NUMBERS_TOGETHER..self.span.end.div_ceil(NUMBERS_TOGETHER))
+            .map(|vector| vector * NUMBERS_TOGETHER);
+        starts.map(move |at| at.max(start) - start..(at + NUMBERS_TOGETHER - start).min(rows))
     }
 
     /// The rows given out, of all columns.
