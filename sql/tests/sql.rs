@@ -18,6 +18,7 @@ mod sql {
     mod query;
     mod refused;
     mod scan;
+    mod sums;
     mod transaction_reads;
     mod transactions;
     mod types;

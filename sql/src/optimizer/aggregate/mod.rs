@@ -3,8 +3,9 @@
 //! The rule puts a [`SiltAggregate`] in the place of a partial `AggregateExec` and the scan below;
 //! what it gives out is what that would: group columns and the states of DataFusion's own
 //! accumulators, which compute here as well. Ours is only how rows come to their groups
-//! ([`groups`]), that `count(*)` counts bits, and that columns are taken whole with hidden rows
-//! masked where that is cheaper than cutting them out.
+//! ([`groups`]), that `count(*)` counts bits, that numbers are computed with and added up as they are
+//! packed ([`sums`]), and that columns are taken whole with hidden rows masked where that is cheaper
+//! than cutting them out.
 //!
 //! The rule (here) makes a [`Plan`] of the aggregate; the operator reads chunk after chunk of the
 //! scan and adds each to its partition's [`table`] of groups.
@@ -13,15 +14,15 @@ mod groups;
 mod layout;
 mod operator;
 mod plan;
+mod sums;
 mod table;
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, InputOrderMode};
@@ -31,6 +32,7 @@ use crate::provider::scan::SiltScan;
 use layout::{Key, Layout};
 use operator::SiltAggregate;
 use plan::{Function, Plan};
+use sums::Sums;
 
 /// Whole numbers that are grouped by may span this many values; beyond, keys hardly repeat within
 /// a chunk and DataFusion's own way is as good.
@@ -73,15 +75,14 @@ pub(super) fn replace(plan: &dyn ExecutionPlan) -> Replacement {
     let top = aggregate.input().schema();
     let between = exprs.as_deref().map(|exprs| (exprs, &top));
     let input_schema = aggregate.input_schema();
-    let column_of = |index: usize| match &exprs {
-        Some(exprs) => exprs[index].downcast_ref::<Column>().map(Column::index),
-        None => Some(index),
-    };
+    let mut sums = Sums::default();
     let function = |expr| {
-        let function = Function::new(expr, &top).with_sum(column_of);
-        if exprs.is_some() { function } else { function.with_extreme() }
+        let function = Function::new(expr, &top);
+        let function = function.with_sum(&mut sums, &scan.parts().schema, between)?;
+        Ok(if exprs.is_some() { function } else { function.with_extreme() })
     };
-    let functions: Vec<Function> = aggregate.aggr_expr().iter().map(function).collect();
+    let functions: Vec<Function> =
+        aggregate.aggr_expr().iter().map(function).collect::<Result<_>>()?;
     let arguments: Vec<_> = functions
         .iter()
         .map(|function| match function.counts_rows || function.sum.is_some() {
@@ -113,7 +114,7 @@ pub(super) fn replace(plan: &dyn ExecutionPlan) -> Replacement {
     };
     let ours: Arc<dyn ExecutionPlan> = Arc::new(SiltAggregate::new(
         Arc::new(scan.unordered()),
-        Arc::new(Plan { layout, functions, group_schema, schema }),
+        Arc::new(Plan { layout, sums, functions, group_schema, schema }),
     ));
     if partial {
         return Ok(Some(ours));
@@ -151,4 +152,8 @@ fn is_wide(key: &Key, scan: &SiltScan) -> bool {
     let low = number(statistics.min_value.get_value());
     let high = number(statistics.max_value.get_value());
     matches!((low, high), (Some(low), Some(high)) if high - low > KEY_RANGE_MAX)
+}
+
+fn error(error: silt_storage::Error) -> DataFusionError {
+    crate::Error::from(error).into()
 }

@@ -14,7 +14,9 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
+};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
     ReplaceChildrenOptions,
@@ -106,6 +108,7 @@ impl ExecutionPlan for SiltAggregate {
             metrics: BaselineMetrics::new(&self.metrics, partition),
             rows_max: context.session_config().batch_size(),
             table: Table::new(Arc::clone(&self.plan))?,
+            rows_added_up: MetricBuilder::new(&self.metrics).counter("rows_added_up", partition),
             ready: Vec::new(),
             ended: false,
         }))
@@ -125,6 +128,7 @@ struct AggregateStream {
     metrics: BaselineMetrics,
     rows_max: usize,
     table: Table,
+    rows_added_up: Count,
     /// Last first.
     ready: Vec<RecordBatch>,
     ended: bool,
@@ -154,6 +158,7 @@ impl AggregateStream {
     }
 
     fn give_out(&mut self) -> Result<()> {
+        self.rows_added_up.add(std::mem::take(&mut self.table.rows_added_up));
         let batch = self.table.take()?;
         let mut start = 0;
         while start < batch.num_rows() {

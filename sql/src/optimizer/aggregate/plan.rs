@@ -4,16 +4,21 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{Column, Literal};
 
 use super::layout::Layout;
+use super::sums::Sums;
 
 /// What all partitions have in common.
 #[derive(Debug)]
 pub(super) struct Plan {
+    /// Keys, and the arguments of the functions that add nothing up.
     pub(super) layout: Layout,
+    pub(super) sums: Sums,
     pub(super) functions: Vec<Function>,
     pub(super) group_schema: SchemaRef,
     /// Group columns and states.
@@ -28,8 +33,21 @@ pub(super) struct Function {
     pub(super) counts_rows: bool,
     /// It wants the least, or else the greatest, value of this column of the scan alone.
     pub(super) extreme: Option<(usize, Ordering)>,
-    /// It adds up this column of the scan: its values need not be decoded.
-    pub(super) sum: Option<usize>,
+    /// It adds up numbers that need not be decoded, if a chunk's are stored so.
+    pub(super) sum: Option<Summed>,
+}
+
+/// A function that is told sums, and the count of the rows if it wants it.
+#[derive(Clone, Debug)]
+pub(super) struct Summed {
+    /// Which of the plan's sums.
+    pub(super) place: usize,
+    /// The type that sums are kept in.
+    pub(super) data_type: DataType,
+    /// It averages.
+    pub(super) counts: bool,
+    /// Its argument as DataFusion computes it.
+    pub(super) plain: Layout,
 }
 
 impl Function {
@@ -61,16 +79,45 @@ impl Function {
         self
     }
 
-    /// The same, over a scan's columns; `column_of` says which of them a column of the input is.
-    pub(super) fn with_sum(mut self, column_of: impl Fn(usize) -> Option<usize>) -> Self {
-        if self.expr.fun().name() == "sum"
-            && let [argument] = self.expr.expressions().as_slice()
-            && let Some(column) = argument.downcast_ref::<Column>()
-            && matches!(self.expr.field().data_type(), DataType::Int64 | DataType::Decimal128(..))
-        {
-            self.sum = column_of(column.index());
+    /// The same, if what it adds up is one of `sums` over a scan. `schema` and `projection` are as
+    /// in [`Layout::new`].
+    pub(super) fn with_sum(
+        mut self,
+        sums: &mut Sums,
+        schema: &SchemaRef,
+        projection: Option<(&[Arc<dyn PhysicalExpr>], &SchemaRef)>,
+    ) -> Result<Self> {
+        let (data_type, counts) = match self.expr.fun().name() {
+            "sum" => (self.expr.field().data_type().clone(), false),
+            "avg" => match self.expr.state_fields()?.as_slice() {
+                [_, sum] => (sum.data_type().clone(), true),
+                _ => return Ok(self),
+            },
+            _ => return Ok(self),
+        };
+        let is_kept = match data_type {
+            DataType::Decimal128(..) => true,
+            DataType::Int64 => !counts,
+            _ => false,
+        };
+        if !is_kept {
+            return Ok(self);
         }
-        self
+        let arguments = self.expr.expressions();
+        let [argument] = arguments.as_slice() else { return Ok(self) };
+        let over_scan = Arc::clone(argument).transform_up(|expr| {
+            Ok(match (expr.downcast_ref::<Column>(), projection) {
+                (Some(column), Some((exprs, _))) => {
+                    Transformed::yes(Arc::clone(&exprs[column.index()]))
+                }
+                _ => Transformed::no(expr),
+            })
+        });
+        if let Some(place) = sums.add(&over_scan.data()?, schema) {
+            let plain = Layout::new(schema, projection, &[], vec![arguments])?;
+            self.sum = Some(Summed { place, data_type, counts, plain });
+        }
+        Ok(self)
     }
 }
 

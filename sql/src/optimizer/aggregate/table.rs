@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Decimal128Array, Int64Array, RecordBatch, RecordBatchOptions,
-    make_array,
+    UInt64Array, make_array,
 };
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer};
 use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, SchemaRef};
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -16,9 +16,11 @@ use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use silt_storage::EncodedRows;
 
+use super::error;
 use super::groups::{LocalGroups, LocalKey, expand};
 use super::layout::{Key, Layout};
-use super::plan::{Function, Plan};
+use super::plan::{Function, Plan, Summed};
+use super::sums::Bound;
 use crate::value::value_to_scalar;
 
 /// More groups than this are given out before the input ends.
@@ -29,6 +31,8 @@ const WHOLE_BELOW: usize = 3;
 pub(super) struct Table {
     plan: Arc<Plan>,
     state: State,
+    /// Rows of which all that is added up was added up as it is packed.
+    pub(super) rows_added_up: usize,
 }
 
 enum State {
@@ -55,7 +59,7 @@ impl Table {
                 functions: accumulators(&plan, |function| function.create_groups_accumulator())?,
             },
         };
-        Ok(Self { plan, state })
+        Ok(Self { plan, state, rows_added_up: 0 })
     }
 
     /// Of what it gives out.
@@ -71,18 +75,26 @@ impl Table {
         if chunk.is_empty() || self.is_within(chunk)? {
             return Ok(());
         }
-        let total = self.plan.layout.total;
+        let plan = Arc::clone(&self.plan);
+        let bound = plan.sums.bind(chunk)?;
+        let total = plan.layout.total
+            && plan
+                .functions
+                .iter()
+                .filter_map(|function| function.sum.as_ref())
+                .all(|sum| bound.has(sum.place) || sum.plain.total);
         let dense = match total {
             true => chunk.len() * WHOLE_BELOW >= chunk.span(),
             false => chunk.len() * 8 >= chunk.span() * 7,
         };
-        if chunk.selected().is_none() || !dense {
-            return self.add_chunk(chunk, chunk.selected().is_none());
-        }
-        match self.add_chunk(chunk, true) {
-            // An expression may fail for a row that does not count.
-            Err(_) if !total => self.add_chunk(chunk, false),
-            added => added,
+        match chunk.selected() {
+            None => self.add_chunk(chunk, Some(&bound)),
+            Some(_) if !dense => self.add_chunk(chunk, None),
+            Some(_) => match self.add_chunk(chunk, Some(&bound)) {
+                // An expression may fail for a row that does not count.
+                Err(_) if !total => self.add_chunk(chunk, None),
+                added => added,
+            },
         }
     }
 
@@ -116,55 +128,36 @@ impl Table {
         Ok(true)
     }
 
-    /// Adds the rows of a chunk, its columns taken whole or cut down to them. If an expression fails
-    /// nothing is added.
-    fn add_chunk(&mut self, chunk: &EncodedRows, whole: bool) -> Result<()> {
-        let Layout { read, keys, .. } = &self.plan.layout;
+    /// Adds the rows of a chunk: its columns taken whole, with what can be added up `bound` to it, or
+    /// cut down to them. If an expression fails nothing is added.
+    fn add_chunk(&mut self, chunk: &EncodedRows, bound: Option<&Bound<'_>>) -> Result<()> {
+        let plan = Arc::clone(&self.plan);
+        let Layout { read, keys, .. } = &plan.layout;
+        let whole = bound.is_some();
         let selected = chunk.selected().filter(|_| whole);
         let rows = if whole { chunk.span() } else { chunk.len() };
-        let column = |index: usize| decoded(chunk, index, whole);
-        let columns = match whole {
-            true => read.iter().map(|&index| chunk.whole(index)).collect(),
-            false => chunk.decode_columns(read),
-        };
-        let columns = columns.map_err(error)?;
-        if let State::One { rows: count, functions } = &mut self.state {
-            let len = i64::try_from(chunk.len()).unwrap_or(i64::MAX);
-            if functions.iter().all(Option::is_none) {
-                *count += len;
-                return Ok(());
-            }
-            let batch = self.plan.layout.batch(columns, rows)?;
-            let values: Vec<Vec<ArrayRef>> = self
-                .plan
-                .layout
-                .arguments
-                .iter()
-                .map(|exprs| evaluate(exprs, &batch))
-                .collect::<Result<_>>()?;
-            // What an expression made of a masked row need not be NULL.
-            let mask = |array: &ArrayRef| match selected {
-                Some(selected) => masked(array, selected),
-                None => Ok(Arc::clone(array)),
-            };
-            for (at, function) in functions.iter_mut().enumerate() {
-                let Some(function) = function else { continue };
-                let values = match self.plan.functions[at].sum {
-                    None => values[at].iter().map(mask).collect::<Result<Vec<_>>>()?,
-                    Some(column) => {
-                        let mut sums = [0];
-                        match whole && chunk.add_up(column, None, &mut sums).map_err(error)? {
-                            true => vec![numbers(&self.plan, at, &sums)?],
-                            false => vec![mask(&decoded(chunk, column, whole)?)?],
-                        }
-                    }
-                };
-                function.update_batch(&values)?;
-            }
-            *count += len;
+        if let State::One { rows: count, functions } = &mut self.state
+            && functions.iter().all(Option::is_none)
+        {
+            *count += i64::try_from(chunk.len()).unwrap_or(i64::MAX);
             return Ok(());
         }
-        let batch = self.plan.layout.batch(columns, rows)?;
+        let column = |index: usize| Ok(columns(chunk, &[index], whole)?.swap_remove(0));
+        let batch = plan.layout.batch(columns(chunk, read, whole)?, rows)?;
+        let mut values = Vec::with_capacity(plan.functions.len());
+        for (function, exprs) in plan.functions.iter().zip(&plan.layout.arguments) {
+            values.push(match &function.sum {
+                Some(sum) if bound.is_some_and(|bound| bound.has(sum.place)) => Argument::Sum(sum),
+                Some(Summed { plain, .. }) => {
+                    let batch = plain.batch(columns(chunk, &plain.read, whole)?, rows)?;
+                    Argument::Values(evaluate(&plain.arguments[0], &batch)?)
+                }
+                None => Argument::Values(evaluate(exprs, &batch)?),
+            });
+        }
+        if let State::One { .. } = &self.state {
+            return self.add_one(chunk, bound, values);
+        }
         let mut local = Vec::with_capacity(keys.len());
         let mut plain = None;
         for key in keys {
@@ -190,12 +183,9 @@ impl Table {
                 }
             }
         }
-        let arguments = &self.plan.layout.arguments;
-        let mut values: Vec<Vec<ArrayRef>> =
-            arguments.iter().map(|exprs| evaluate(exprs, &batch)).collect::<Result<_>>()?;
         let expanded = match plain {
             None => match LocalGroups::new(local, rows) {
-                Ok(groups) => return self.add_local(&groups, chunk, whole, values),
+                Ok(groups) => return self.add_local(&groups, chunk, bound, values),
                 Err(local) => expand(&local, rows)?,
             },
             Some(()) => {
@@ -206,21 +196,67 @@ impl Table {
                 keys.iter().map(key).collect::<Result<_>>()?
             }
         };
-        for (function, values) in self.plan.functions.iter().zip(&mut values) {
-            values.extend(function.sum.map(column).transpose()?);
+        let mut decoded = Vec::with_capacity(values.len());
+        for argument in values {
+            decoded.push(match argument {
+                Argument::Values(values) => values,
+                // Groups are too many to add up by.
+                Argument::Sum(Summed { plain, .. }) => {
+                    let batch = plain.batch(columns(chunk, &plain.read, whole)?, rows)?;
+                    evaluate(&plain.arguments[0], &batch)?
+                }
+            });
         }
-        self.add_rows(&expanded, rows, selected, &values)
+        self.add_rows(&expanded, rows, selected, &decoded)
     }
 
-    /// Adds rows by the groups of their chunk, taken whole or cut down. `values` are the arguments
-    /// of all functions but plain sums.
+    /// Adds rows that are all of one group.
+    fn add_one(
+        &mut self,
+        chunk: &EncodedRows,
+        bound: Option<&Bound<'_>>,
+        values: Vec<Argument<'_>>,
+    ) -> Result<()> {
+        let State::One { rows, functions } = &mut self.state else { return Ok(()) };
+        let sums = bound.map_or_else(|| Ok(Vec::new()), |bound| bound.add_up(chunk, None, 1))?;
+        let len = i64::try_from(chunk.len()).unwrap_or(i64::MAX);
+        // What an expression made of a masked row need not be NULL.
+        let selected = chunk.selected().filter(|_| bound.is_some());
+        let mask = |array: &ArrayRef| match selected {
+            Some(selected) => masked(array, selected),
+            None => Ok(Arc::clone(array)),
+        };
+        for (function, argument) in functions.iter_mut().zip(values) {
+            let Some(function) = function else { continue };
+            match argument {
+                Argument::Values(values) => {
+                    let values: Vec<ArrayRef> = values.iter().map(mask).collect::<Result<_>>()?;
+                    function.update_batch(&values)?;
+                }
+                Argument::Sum(sum) => {
+                    let sums = sums[sum.place].as_deref().unwrap_or_default();
+                    let sums = numbers(&sum.data_type, sums)?;
+                    match sum.counts {
+                        true => function.merge_batch(&[counted(&[len]), sums])?,
+                        false => function.update_batch(&[sums])?,
+                    }
+                }
+            }
+        }
+        *rows += len;
+        self.rows_added_up += bound.map_or(0, |bound| bound.rows_added_up(chunk));
+        Ok(())
+    }
+
+    /// Adds rows by the groups of their chunk.
     fn add_local(
         &mut self,
         local: &LocalGroups,
         chunk: &EncodedRows,
-        whole: bool,
-        mut values: Vec<Vec<ArrayRef>>,
+        bound: Option<&Bound<'_>>,
+        values: Vec<Argument<'_>>,
     ) -> Result<()> {
+        let whole = bound.is_some();
         let selected = chunk.selected().filter(|_| whole);
         let rows = if whole { chunk.span() } else { chunk.len() };
         let State::Many { groups, rows: totals, functions } = &mut self.state else {
@@ -245,21 +281,33 @@ impl Table {
             place_of[group as usize] = place;
         }
         // Sums of the chunk's groups are rows of these groups.
+        let sums = match bound {
+            Some(bound) => bound.add_up(chunk, local.codes.as_deref(), counts.len())?,
+            None => Vec::new(),
+        };
+        if let Some(bound) = bound {
+            self.rows_added_up += bound.rows_added_up(chunk);
+        }
+        let of_used: Vec<i64> = used.iter().map(|&group| counts[group as usize]).collect();
         let mut left = Vec::with_capacity(functions.len());
-        for (at, function) in functions.iter_mut().enumerate() {
+        for (function, argument) in functions.iter_mut().zip(values) {
             let Some(function) = function else { continue };
-            let Some(column) = self.plan.functions[at].sum else {
-                left.push((function, std::mem::take(&mut values[at])));
-                continue;
-            };
-            let mut sums = vec![0; counts.len()];
-            match whole && chunk.add_up(column, local.codes.as_deref(), &mut sums).map_err(error)? {
-                true => {
-                    let sums: Vec<i128> = used.iter().map(|&group| sums[group as usize]).collect();
-                    let sums = numbers(&self.plan, at, &sums)?;
-                    function.update_batch(&[sums], &places, None, totals.len())?;
+            let sum = match argument {
+                Argument::Values(values) => {
+                    left.push((function, values));
+                    continue;
                 }
-                false => left.push((function, vec![decoded(chunk, column, whole)?])),
+                Argument::Sum(sum) => sum,
+            };
+            let sums = sums[sum.place].as_deref().unwrap_or_default();
+            let sums: Vec<i128> = used.iter().map(|&group| sums[group as usize]).collect();
+            let sums = numbers(&sum.data_type, &sums)?;
+            match sum.counts {
+                true => {
+                    let states = [counted(&of_used), sums];
+                    function.merge_batch(&states, &places, totals.len())?;
+                }
+                false => function.update_batch(&[sums], &places, None, totals.len())?,
             }
         }
         if left.is_empty() {
@@ -343,6 +391,14 @@ impl Table {
     }
 }
 
+/// What a function is told of a chunk's rows.
+enum Argument<'a> {
+    /// A value a row.
+    Values(Vec<ArrayRef>),
+    /// What they add up to.
+    Sum(&'a Summed),
+}
+
 fn accumulators<A>(
     plan: &Plan,
     create: impl Fn(&AggregateFunctionExpr) -> Result<A>,
@@ -372,18 +428,22 @@ fn update<'a>(
     Ok(())
 }
 
-/// A column of the chunk, whole or cut down to the rows that count.
-fn decoded(chunk: &EncodedRows, column: usize, whole: bool) -> Result<ArrayRef> {
-    let column = match whole {
-        true => chunk.whole(column),
-        false => chunk.decode_columns(&[column]).map(|mut columns| columns.swap_remove(0)),
-    };
-    column.map_err(error)
+/// Columns of the chunk, whole or cut down to the rows that count.
+fn columns(chunk: &EncodedRows, indices: &[usize], whole: bool) -> Result<Vec<ArrayRef>> {
+    match whole {
+        true => indices.iter().map(|&index| chunk.whole(index).map_err(error)).collect(),
+        false => chunk.decode_columns(indices).map_err(error),
+    }
 }
 
-/// Sums as values of the column that a plain sum adds up. Like DataFusion's they wrap.
-fn numbers(plan: &Plan, function: usize, sums: &[i128]) -> Result<ArrayRef> {
-    Ok(match plan.functions[function].expr.field().data_type() {
+/// Counts of rows as an average keeps them.
+fn counted(counts: &[i64]) -> ArrayRef {
+    Arc::new(UInt64Array::from_iter_values(counts.iter().map(|count| count.unsigned_abs())))
+}
+
+/// Sums as values that a function adds up. Like DataFusion's they wrap.
+fn numbers(data_type: &DataType, sums: &[i128]) -> Result<ArrayRef> {
+    Ok(match data_type {
         DataType::Decimal128(_, scale) => {
             let sums = Decimal128Array::from_iter_values(sums.iter().copied());
             Arc::new(sums.with_precision_and_scale(DECIMAL128_MAX_PRECISION, *scale)?)
@@ -391,10 +451,6 @@ fn numbers(plan: &Plan, function: usize, sums: &[i128]) -> Result<ArrayRef> {
         #[expect(clippy::cast_possible_truncation, reason = "sums of BIGINT wrap")]
         _ => Arc::new(Int64Array::from_iter_values(sums.iter().map(|&sum| sum as i64))),
     })
-}
-
-fn error(error: silt_storage::Error) -> DataFusionError {
-    crate::Error::from(error).into()
 }
 
 /// The column with all rows but the selected ones NULL, which no function counts.
