@@ -12,6 +12,7 @@ mod sql {
     mod errors;
     mod insert;
     mod joins;
+    mod keyed;
     mod many;
     mod memory;
     mod point;

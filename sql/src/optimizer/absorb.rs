@@ -20,7 +20,7 @@ pub(super) fn absorb(plan: &dyn ExecutionPlan) -> Replacement {
     let Some(filter) = plan.downcast_ref::<FilterExec>() else { return Ok(None) };
     let Some(scan) = scan_of(filter.input()) else { return Ok(None) };
     let parts = scan.parts();
-    if !parts.can_filter() {
+    if !parts.can_filter() || !parts.options.filters {
         return Ok(None);
     }
     let (mut absorbed, mut left) = (Vec::new(), Vec::new());

@@ -3,14 +3,17 @@
 //!
 //! 1. [`seeks::choose`]: joins of few rows with a table by its key collect those rows. It follows
 //!    DataFusion's choice of sides, and is followed by its distribution of rows.
-//! 2. [`undealt`]: a scan of one partition is a small one; its batches are not dealt out.
-//! 3. [`absorb`]: comparisons with constants move from a `FilterExec` into the scan, which
+//! 2. [`aggregate::keyed`]: groups by the first columns of a table's key are complete where its
+//!    scan has them next to each other. Before DataFusion's distribution of rows, which is then
+//!    made for those above.
+//! 3. [`undealt`]: a scan of one partition is a small one; its batches are not dealt out.
+//! 4. [`absorb`]: comparisons with constants move from a `FilterExec` into the scan, which
 //!    evaluates them on encoded vectors and decodes only what passes.
-//! 4. [`aggregate`]: a partial aggregate over a scan takes the scan's rows before they are
+//! 5. [`aggregate`]: a partial aggregate over a scan takes the scan's rows before they are
 //!    decoded and groups by the codes of dictionaries.
-//! 5. [`seeks::seek`]: joins that collect rows and meet a table by its key may seek it.
+//! 6. [`seeks::seek`]: joins that collect rows and meet a table by its key may seek it.
 //!
-//! All but the first come last, so that DataFusion plans (distribution, order) as it would without.
+//! The last four come last, so that DataFusion plans (distribution, order) as it would without.
 
 mod absorb;
 mod aggregate;
@@ -57,6 +60,11 @@ pub(crate) fn rules(options: &ScanOptions) -> Vec<Arc<dyn PhysicalOptimizerRule 
     if let (true, Some(after)) = (options.seeks, after) {
         let choose = Replace { name: "silt_choose_seeks", replace: seeks::choose };
         rules.insert(after + 1, Arc::new(choose));
+    }
+    let before = rules.iter().position(|rule| rule.name() == "EnsureRequirements");
+    if let (true, Some(before)) = (options.aggregates, before) {
+        let keyed = Replace { name: "silt_keyed_aggregates", replace: aggregate::keyed::replace };
+        rules.insert(before, Arc::new(keyed));
     }
     if options.filters || options.aggregates {
         rules.push(Arc::new(Replace { name: "silt_undealt_scans", replace: undealt }));

@@ -5,6 +5,7 @@
 //! the poll, on the thread that wants it; DataFusion's cooperative wrapper yields between batches.
 
 use std::fmt;
+use std::ops::Bound;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -180,6 +181,28 @@ impl SiltScan {
         Self::with_order(Arc::new(parts), self.order)
     }
 
+    /// The same, told by those of these filters over its columns that are dynamic, if it can be told
+    /// any.
+    pub(crate) fn told(
+        &self,
+        phase: FilterPushdownPhase,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> Option<Self> {
+        let is_dynamic = |filter: &Arc<dyn PhysicalExpr>| {
+            DynamicFilterTracking::classify(filter).contains_dynamic_filter()
+        };
+        let dynamic: Vec<_> = filters.into_iter().filter(is_dynamic).collect();
+        let wanted = phase == FilterPushdownPhase::Post
+            && self.parts.options.dynamic
+            && self.parts.can_filter()
+            && self.parts.fetch.is_none();
+        if !wanted || dynamic.is_empty() {
+            return None;
+        }
+        let parts = ScanParts { dynamic, ..(*self.parts).clone() };
+        Some(Self::with_order(Arc::new(parts), self.order))
+    }
+
     /// The same, reaching its rows by `partitions`, which are as many and lie within its own, and
     /// told by those of its dynamic filters that are `wanted`. What it counts counts here.
     pub(crate) fn seeking(
@@ -204,7 +227,42 @@ impl SiltScan {
         self.order == ScanOrder::Reverse
     }
 
-    /// The rows of a partition before they are decoded, in any order.
+    /// Whether rows of a partition come in the key's order.
+    pub(crate) fn is_forward(&self) -> bool {
+        self.order == ScanOrder::Forward
+    }
+
+    /// The order of rows that it declares.
+    pub(crate) fn ordering(&self) -> Vec<PhysicalSortExpr> {
+        key_ordering(&self.parts, self.order)
+    }
+
+    /// The same with all rows of one value of the key's first column in one partition: each border
+    /// lies where that value begins. None if rows are too few of these values for it.
+    pub(crate) fn cut_by_first_key(&self) -> Option<Self> {
+        let mut parts = (*self.parts).clone();
+        let codec = parts.tree.key_codec();
+        let mut last: Option<&mut KeyRange> = None;
+        for access in &mut parts.partitions {
+            let Access::Ranges(ranges) = access else { return None };
+            if let Some(before) = last {
+                let first = ranges.first_mut()?;
+                let Bound::Included(border) = &mut first.start else { return None };
+                if before.end != Bound::Excluded(border.clone()) {
+                    return None;
+                }
+                border.truncate(codec.prefix_len(border, 1).ok()?);
+                before.end = Bound::Excluded(border.clone());
+                if before.is_empty() {
+                    return None;
+                }
+            }
+            last = ranges.last_mut();
+        }
+        Some(Self::with_order(Arc::new(parts), self.order))
+    }
+
+    /// The rows of a partition before they are decoded, in its order.
     pub(crate) fn reader(&self, partition: usize) -> Result<EncodedReader> {
         let Some(access) = self.parts.partitions.get(partition) else {
             return internal_err!("partition {partition} of a scan");
@@ -214,8 +272,8 @@ impl SiltScan {
             Access::Points(_) => return internal_err!("keys are not scanned"),
         };
         let (parts, counters) = (Arc::clone(&self.parts), Arc::clone(&self.counters));
-        let narrowing = Narrowing::new(&parts);
-        Ok(EncodedReader { parts, counters, ranges, scan: None, narrowing })
+        let (narrowing, order) = (Narrowing::new(&parts), self.order);
+        Ok(EncodedReader { parts, counters, ranges, order, scan: None, narrowing })
     }
 
     /// Whether batches may come out small.
@@ -452,19 +510,10 @@ impl ExecutionPlan for SiltScan {
         let filters: Vec<Arc<dyn PhysicalExpr>> =
             result.parent_filters.iter().map(|filter| Arc::clone(&filter.filter)).collect();
         let propagation = FilterPushdownPropagation::all_unsupported(result);
-        let is_dynamic = |filter: &Arc<dyn PhysicalExpr>| {
-            DynamicFilterTracking::classify(filter).contains_dynamic_filter()
-        };
-        let dynamic: Vec<_> = filters.into_iter().filter(is_dynamic).collect();
-        let wanted = phase == FilterPushdownPhase::Post
-            && self.parts.options.dynamic
-            && self.parts.can_filter()
-            && self.parts.fetch.is_none();
-        if !wanted || dynamic.is_empty() {
-            return Ok(propagation);
+        match self.told(phase, filters) {
+            Some(scan) => Ok(propagation.with_updated_node(Arc::new(scan))),
+            None => Ok(propagation),
         }
-        let parts = ScanParts { dynamic, ..(*self.parts).clone() };
-        Ok(propagation.with_updated_node(self.with_parts(parts, self.order)))
     }
 
     fn try_pushdown_sort(
@@ -675,6 +724,7 @@ pub(crate) struct EncodedReader {
     counters: Arc<ReadCounters>,
     /// Last first.
     ranges: Vec<KeyRange>,
+    order: ScanOrder,
     scan: Option<Box<Scan>>,
     narrowing: Narrowing,
 }
@@ -700,8 +750,7 @@ impl EncodedReader {
                 self.scan = None;
                 return Ok(None);
             };
-            let order = ScanOrder::Unordered;
-            let scan = open(&self.parts, range, order, None, &self.counters);
+            let scan = open(&self.parts, range, self.order, None, &self.counters);
             let mut scan = scan.map_err(crate::Error::from)?;
             scan.narrow(self.narrowing.predicate.clone());
             self.scan = Some(scan);

@@ -95,7 +95,7 @@ const SUMS: [&str; 7] = [
     "sum(rate), sum(price), sum(price * (1 - rate)), sum(price * (1 - rate) * (1 + rate)), \
      avg(rate), avg(price), avg(price * rate), count(*), count(price)",
     "sum(small * 2 + 1), sum(big - small), sum(big), sum(small), avg(small)",
-    "sum(price + rate * 2.125), sum(price - small), sum(rate * rate * rate)",
+    "sum(price + rate * CAST(2.125 AS DECIMAL(4,3))), sum(price - small), sum(rate * rate * rate)",
     "sum(small * small), min(price), max(big), sum(price * big)",
     "sum(price * price * price * price)",
     "sum(CAST(small AS DECIMAL(6,1)) * rate), sum(CAST(price AS DECIMAL(38,10)))",

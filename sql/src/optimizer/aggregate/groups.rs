@@ -12,7 +12,7 @@ use datafusion::arrow::array::types::{
 };
 use datafusion::arrow::array::{Array, ArrayRef, PrimitiveArray, UInt32Array, new_null_array};
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer};
-use datafusion::arrow::compute::{concat, take};
+use datafusion::arrow::compute::{concat, partition, take};
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::Result;
 use silt_codec::ColumnCodes;
@@ -39,6 +39,8 @@ pub(super) struct LocalGroups {
     /// For each row its group's number, below `count`; none if all rows are of group 0.
     pub(super) codes: Option<Vec<u32>>,
     pub(super) count: usize,
+    /// A group's number is the position of its value in every column.
+    joint: bool,
 }
 
 impl LocalKey {
@@ -98,7 +100,7 @@ impl LocalGroups {
         let count = keys.iter().fold(1_usize, |count, key| count.saturating_mul(key.values.len()));
         if let [key] = keys.as_mut_slice() {
             let codes = key.codes.take();
-            return Ok(Self { keys, codes, count });
+            return Ok(Self { keys, codes, count, joint: true });
         }
         if count > COMBINATIONS_MAX {
             return Err(keys);
@@ -120,11 +122,31 @@ impl LocalGroups {
             };
         }
         debug_assert!(codes.as_ref().is_none_or(|codes| codes.len() == rows));
-        Ok(Self { keys, codes, count })
+        Ok(Self { keys, codes, count, joint: false })
+    }
+
+    /// Keys that stand next to each other where they are equal: each run of them is a group.
+    pub(super) fn of_runs(columns: &[ArrayRef]) -> Result<Self> {
+        let runs = partition(columns)?.ranges();
+        let mut codes = Vec::with_capacity(columns.first().map_or(0, |column| column.len()));
+        let mut firsts = Vec::with_capacity(runs.len());
+        for (code, run) in (0..).zip(&runs) {
+            firsts.push(u32::try_from(run.start).unwrap_or(u32::MAX));
+            codes.resize(run.end, code);
+        }
+        let firsts = UInt32Array::from(firsts);
+        let key =
+            |column: &ArrayRef| Ok(LocalKey { values: take(column, &firsts, None)?, codes: None });
+        let keys = columns.iter().map(key).collect::<Result<_>>()?;
+        Ok(Self { keys, codes: Some(codes), count: runs.len(), joint: true })
     }
 
     /// The key columns of these groups.
     pub(super) fn keys(&self, groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        if self.joint {
+            let groups = UInt32Array::from(groups.to_vec());
+            return self.keys.iter().map(|key| Ok(take(&key.values, &groups, None)?)).collect();
+        }
         let mut below: u32 = 1;
         let mut columns = Vec::with_capacity(self.keys.len());
         for key in self.keys.iter().rev() {
@@ -463,6 +485,24 @@ mod tests {
         }
         check(&[narrow, words.clone()]);
         check(&[words, flags, wide]);
+    }
+
+    #[test]
+    fn runs_of_equal_keys_are_groups() {
+        let subjects = array(StringViewArray::from_iter_values(
+            (0..300).map(|row| format!("entity/{:07}", row / 7)),
+        ));
+        let numbers = array(Int64Array::from_iter_values((0..300).map(|row| row / 3)));
+        for columns in [vec![subjects.clone()], vec![subjects, numbers]] {
+            let groups = LocalGroups::of_runs(&columns).unwrap();
+            let codes = groups.codes.clone().unwrap();
+            assert!(codes.is_sorted() && codes[0] == 0);
+            assert_eq!(codes[299] as usize + 1, groups.count);
+            let keys = groups.keys(&codes).unwrap();
+            assert_eq!(keys, columns);
+        }
+        let one = LocalGroups::of_runs(&[array(Int64Array::from_value(3, 1))]).unwrap();
+        assert_eq!((one.count, one.codes), (1, Some(vec![0])));
     }
 
     #[test]

@@ -7,13 +7,18 @@
 //! packed ([`sums`]), and that columns are taken whole with hidden rows masked where that is cheaper
 //! than cutting them out.
 //!
+//! Where groups are by the first columns of a table's key, [`keyed`] puts it in the place of the whole
+//! aggregate.
+//!
 //! The rule (here) makes a [`Plan`] of the aggregate; the operator reads chunk after chunk of the
 //! scan and adds each to its partition's [`table`] of groups.
 
 mod groups;
+pub(super) mod keyed;
 mod layout;
 mod operator;
 mod plan;
+mod runs;
 mod sums;
 mod table;
 
@@ -44,11 +49,67 @@ pub(super) fn replace(plan: &dyn ExecutionPlan) -> Replacement {
     let partial = matches!(aggregate.mode(), AggregateMode::Partial);
     let single = matches!(aggregate.mode(), AggregateMode::Single)
         && aggregate.input().output_partitioning().partition_count() == 1;
+    if !(partial || single) || *aggregate.input_order_mode() != InputOrderMode::Linear {
+        return Ok(None);
+    }
+    let Some(Basis { scan, layout, sums, functions }) = basis(aggregate)? else { return Ok(None) };
+    if layout.keys.iter().any(|key| is_wide(key, scan)) {
+        return Ok(None);
+    }
+    let input_schema = aggregate.input_schema();
+    let group_schema = aggregate.group_expr().group_schema(&aggregate.input().schema())?;
+    let schema = match partial {
+        true => aggregate.schema(),
+        false => {
+            let functions = aggregate.aggr_expr().to_vec();
+            let filters = vec![None; functions.len()];
+            let as_partial = AggregateExec::try_new(
+                AggregateMode::Partial,
+                PhysicalGroupBy::clone(aggregate.group_expr()),
+                functions,
+                filters,
+                Arc::clone(aggregate.input()),
+                Arc::clone(&input_schema),
+            )?;
+            as_partial.schema()
+        }
+    };
+    let keyed = false;
+    let ours: Arc<dyn ExecutionPlan> = Arc::new(SiltAggregate::new(
+        Arc::new(scan.unordered()),
+        Arc::new(Plan { layout, sums, functions, group_schema, schema, keyed }),
+        Vec::new(),
+    ));
+    if partial {
+        return Ok(Some(ours));
+    }
+    let functions = aggregate.aggr_expr().to_vec();
+    let filters = vec![None; functions.len()];
+    let last = AggregateExec::try_new(
+        AggregateMode::Final,
+        aggregate.group_expr().as_final(),
+        functions,
+        filters,
+        ours,
+        input_schema,
+    )?;
+    Ok(Some(Arc::new(last)))
+}
+
+/// What an aggregate computes over which scan.
+struct Basis<'a> {
+    scan: &'a SiltScan,
+    layout: Layout,
+    sums: Sums,
+    functions: Vec<Function>,
+}
+
+/// The basis of an aggregate over a scan's rows, if we can compute all of it.
+fn basis(aggregate: &AggregateExec) -> Result<Option<Basis<'_>>> {
     let plain = !aggregate.group_expr().has_grouping_set()
         && aggregate.filter_expr().iter().all(Option::is_none)
-        && aggregate.limit_options().is_none()
-        && *aggregate.input_order_mode() == InputOrderMode::Linear;
-    if !(partial || single) || !plain {
+        && aggregate.limit_options().is_none();
+    if !plain {
         return Ok(None);
     }
     let (projection, scan) = match aggregate.input().downcast_ref::<ProjectionExec>() {
@@ -74,7 +135,6 @@ pub(super) fn replace(plan: &dyn ExecutionPlan) -> Replacement {
         .map(|projection| projection.expr().iter().map(|expr| Arc::clone(&expr.expr)).collect());
     let top = aggregate.input().schema();
     let between = exprs.as_deref().map(|exprs| (exprs, &top));
-    let input_schema = aggregate.input_schema();
     let mut sums = Sums::default();
     let function = |expr| {
         let function = Function::new(expr, &top);
@@ -92,44 +152,7 @@ pub(super) fn replace(plan: &dyn ExecutionPlan) -> Replacement {
         .collect();
     let keys = aggregate.group_expr().input_exprs();
     let layout = Layout::new(&scan.parts().schema, between, &keys, arguments)?;
-    if layout.keys.iter().any(|key| is_wide(key, scan)) {
-        return Ok(None);
-    }
-    let group_schema = aggregate.group_expr().group_schema(&top)?;
-    let schema = match partial {
-        true => aggregate.schema(),
-        false => {
-            let functions = aggregate.aggr_expr().to_vec();
-            let filters = vec![None; functions.len()];
-            let as_partial = AggregateExec::try_new(
-                AggregateMode::Partial,
-                PhysicalGroupBy::clone(aggregate.group_expr()),
-                functions,
-                filters,
-                Arc::clone(aggregate.input()),
-                Arc::clone(&input_schema),
-            )?;
-            as_partial.schema()
-        }
-    };
-    let ours: Arc<dyn ExecutionPlan> = Arc::new(SiltAggregate::new(
-        Arc::new(scan.unordered()),
-        Arc::new(Plan { layout, sums, functions, group_schema, schema }),
-    ));
-    if partial {
-        return Ok(Some(ours));
-    }
-    let functions = aggregate.aggr_expr().to_vec();
-    let filters = vec![None; functions.len()];
-    let last = AggregateExec::try_new(
-        AggregateMode::Final,
-        aggregate.group_expr().as_final(),
-        functions,
-        filters,
-        ours,
-        input_schema,
-    )?;
-    Ok(Some(Arc::new(last)))
+    Ok(Some(Basis { scan, layout, sums, functions }))
 }
 
 /// Whether a key column has too many values to be worth it, as far as that is known.

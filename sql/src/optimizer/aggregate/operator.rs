@@ -1,6 +1,7 @@
 //! [`SiltAggregate`]: the operator.
 //!
-//! Groups are given out early if they become many: a partial aggregate may name a group twice.
+//! Groups are given out early if they become many: a partial aggregate may name a group twice. Of
+//! those that are complete within a partition, each chunk gives out all but the last.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,11 +10,16 @@ use std::task::{Context, Poll};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
+};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
 };
@@ -23,13 +29,14 @@ use datafusion::physical_plan::{
 };
 use futures::Stream;
 
+use super::layout::Key;
 use super::plan::Plan;
 use super::table::Table;
 use crate::provider::scan::{EncodedReader, SiltScan};
 
 /// Chunks that one poll works through.
 const CHUNKS_A_POLL: usize = 16;
-/// A partial aggregate over a scan.
+/// An aggregate over a scan: a partial one, or one whose groups are complete within a partition.
 #[derive(Debug)]
 pub(crate) struct SiltAggregate {
     scan: Arc<SiltScan>,
@@ -39,16 +46,44 @@ pub(crate) struct SiltAggregate {
 }
 
 impl SiltAggregate {
-    pub(super) fn new(scan: Arc<SiltScan>, plan: Arc<Plan>) -> Self {
+    /// `ordering` is that of the groups of each partition.
+    pub(super) fn new(
+        scan: Arc<SiltScan>,
+        plan: Arc<Plan>,
+        ordering: Vec<PhysicalSortExpr>,
+    ) -> Self {
         let partitions = scan.parts().partitions.len();
+        let schema = Arc::clone(&plan.schema);
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&plan.schema)),
+            match ordering.is_empty() {
+                true => EquivalenceProperties::new(schema),
+                false => EquivalenceProperties::new_with_orderings(schema, [ordering]),
+            },
             Partitioning::UnknownPartitioning(partitions),
-            EmissionType::Final,
+            if plan.keyed { EmissionType::Incremental } else { EmissionType::Final },
             Boundedness::Bounded,
         );
         let metrics = ExecutionPlanMetricsSet::new();
         Self { scan, plan, properties: Arc::new(properties), metrics }
+    }
+}
+
+impl SiltAggregate {
+    /// What a filter of groups by their key says of rows; none if it is not by the key alone.
+    fn over_scan(&self, filter: &Arc<dyn PhysicalExpr>) -> Option<Arc<dyn PhysicalExpr>> {
+        let over_scan = Arc::clone(filter).transform_up(|expr| {
+            let Some(column) = expr.downcast_ref::<Column>() else {
+                return Ok(Transformed::no(expr));
+            };
+            match self.plan.layout.keys.get(column.index()) {
+                Some(Key::Column(column)) => {
+                    let name = self.scan.parts().schema.field(*column).name();
+                    Ok(Transformed::yes(Arc::new(Column::new(name, *column)) as _))
+                }
+                _ => internal_err!("it is not of the key"),
+            }
+        });
+        over_scan.data().ok()
     }
 }
 
@@ -58,7 +93,11 @@ impl DisplayAs for SiltAggregate {
             self.plan.functions.iter().map(|function| function.expr.name()).collect();
         let keys: Vec<&str> =
             self.plan.group_schema.fields().iter().map(|field| field.name().as_str()).collect();
-        write!(f, "SiltAggregate: gby=[{}], aggr=[{}]", keys.join(", "), names.join(", "))
+        write!(f, "SiltAggregate: gby=[{}], aggr=[{}]", keys.join(", "), names.join(", "))?;
+        if self.plan.keyed {
+            write!(f, ", order=key, partitions={}", self.scan.parts().partitions.len())?;
+        }
+        Ok(())
     }
 }
 
@@ -114,6 +153,27 @@ impl ExecutionPlan for SiltAggregate {
         }))
     }
 
+    fn handle_child_pushdown_result(
+        &self,
+        phase: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let filters = result.parent_filters.iter();
+        let filters = filters.filter_map(|filter| self.over_scan(&filter.filter)).collect();
+        let propagation = FilterPushdownPropagation::all_unsupported(result);
+        if !self.plan.keyed {
+            return Ok(propagation);
+        }
+        let Some(scan) = self.scan.told(phase, filters) else { return Ok(propagation) };
+        Ok(propagation.with_updated_node(Arc::new(Self {
+            scan: Arc::new(scan),
+            plan: Arc::clone(&self.plan),
+            properties: Arc::clone(&self.properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })))
+    }
+
     fn metrics(&self) -> Option<MetricsSet> {
         let mut metrics = self.metrics.clone_inner();
         for metric in self.scan.metrics().iter().flat_map(MetricsSet::iter) {
@@ -159,7 +219,7 @@ impl AggregateStream {
 
     fn give_out(&mut self) -> Result<()> {
         self.rows_added_up.add(std::mem::take(&mut self.table.rows_added_up));
-        let batch = self.table.take()?;
+        let batch = self.table.take(self.ended)?;
         let mut start = 0;
         while start < batch.num_rows() {
             let rows = self.rows_max.min(batch.num_rows() - start);

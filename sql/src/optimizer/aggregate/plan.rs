@@ -21,8 +21,10 @@ pub(super) struct Plan {
     pub(super) sums: Sums,
     pub(super) functions: Vec<Function>,
     pub(super) group_schema: SchemaRef,
-    /// Group columns and states.
+    /// Group columns, and states or, of complete groups, results.
     pub(super) schema: SchemaRef,
+    /// Rows come in the order of the group columns, and all of a group in one partition.
+    pub(super) keyed: bool,
 }
 
 /// An aggregate function.

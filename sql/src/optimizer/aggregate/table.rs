@@ -20,6 +20,7 @@ use super::error;
 use super::groups::{LocalGroups, LocalKey, expand};
 use super::layout::{Key, Layout};
 use super::plan::{Function, Plan, Summed};
+use super::runs::Runs;
 use super::sums::Bound;
 use crate::value::value_to_scalar;
 
@@ -54,7 +55,12 @@ impl Table {
                 functions: accumulators(&plan, |function| function.create_accumulator())?,
             },
             false => State::Many {
-                groups: new_group_values(Arc::clone(&plan.group_schema), &GroupOrdering::None)?,
+                groups: match plan.keyed {
+                    true => Box::new(Runs::default()),
+                    false => {
+                        new_group_values(Arc::clone(&plan.group_schema), &GroupOrdering::None)?
+                    }
+                },
                 rows: Vec::new(),
                 functions: accumulators(&plan, |function| function.create_groups_accumulator())?,
             },
@@ -67,8 +73,11 @@ impl Table {
         Arc::clone(&self.plan.schema)
     }
 
+    /// Whether groups should be given out: those that no row will belong to any more, or all if
+    /// they are many.
     pub(super) fn is_full(&self) -> bool {
-        matches!(&self.state, State::Many { groups, .. } if groups.len() > GROUPS_MAX)
+        let count_max = if self.plan.keyed { 1 } else { GROUPS_MAX };
+        matches!(&self.state, State::Many { groups, .. } if groups.len() > count_max)
     }
 
     pub(super) fn add(&mut self, chunk: &EncodedRows) -> Result<()> {
@@ -157,6 +166,14 @@ impl Table {
         }
         if let State::One { .. } = &self.state {
             return self.add_one(chunk, bound, values);
+        }
+        if plan.keyed {
+            let key = |key: &Key| match key {
+                Key::Column(index) => column(*index),
+                Key::Computed(expr) => expr.evaluate(&batch)?.into_array(rows),
+            };
+            let columns = keys.iter().map(key).collect::<Result<Vec<_>>>()?;
+            return self.add_local(&LocalGroups::of_runs(&columns)?, chunk, bound, values);
         }
         let mut local = Vec::with_capacity(keys.len());
         let mut plain = None;
@@ -352,9 +369,11 @@ impl Table {
         update(functions, &places, None, totals.len())
     }
 
-    /// All groups and states; the table is empty afterwards.
-    pub(super) fn take(&mut self) -> Result<RecordBatch> {
+    /// Groups and what is known of them: all if it is the `last` time, or they need not be complete.
+    /// They are gone afterwards.
+    pub(super) fn take(&mut self, last: bool) -> Result<RecordBatch> {
         let schema = Arc::clone(&self.plan.schema);
+        let keyed = self.plan.keyed;
         let (columns, count) = match &mut self.state {
             State::One { rows, functions } => {
                 let mut columns = Vec::new();
@@ -371,16 +390,24 @@ impl Table {
                 (columns, 1)
             }
             State::Many { groups, rows, functions } => {
-                let count = groups.len();
+                // More rows of the last group may come.
+                let open = usize::from(keyed && !last);
+                let count = groups.len().saturating_sub(open);
+                let emit = match open {
+                    0 => EmitTo::All,
+                    _ => EmitTo::First(count),
+                };
                 let mut columns = match count {
                     0 => return Ok(RecordBatch::new_empty(schema)),
-                    _ => groups.emit(EmitTo::All)?,
+                    _ => groups.emit(emit)?,
                 };
-                let totals = std::mem::take(rows);
+                let left = rows.split_off(count);
+                let totals = std::mem::replace(rows, left);
                 for function in functions {
                     match function {
                         None => columns.push(Arc::new(Int64Array::from(totals.clone()))),
-                        Some(function) => columns.extend(function.state(EmitTo::All)?),
+                        Some(function) if keyed => columns.push(function.evaluate(emit)?),
+                        Some(function) => columns.extend(function.state(emit)?),
                     }
                 }
                 (columns, count)
