@@ -9,15 +9,17 @@
 //! 3. [`undealt`]: a scan of one partition is a small one; its batches are not dealt out.
 //! 4. [`absorb`]: comparisons with constants move from a `FilterExec` into the scan, which
 //!    evaluates them on encoded vectors and decodes only what passes.
-//! 5. [`aggregate`]: a partial aggregate over a scan takes the scan's rows before they are
+//! 5. [`like`]: what is left of them looks for several pieces of text without regular expressions.
+//! 6. [`aggregate`]: a partial aggregate over a scan takes the scan's rows before they are
 //!    decoded and groups by the codes of dictionaries.
-//! 6. [`seeks::seek`]: joins that collect rows and meet a table by its key may seek it.
+//! 7. [`seeks::seek`]: joins that collect rows and meet a table by its key may seek it.
 //!
-//! The last four come last, so that DataFusion plans (distribution, order) as it would without.
+//! The last five come last, so that DataFusion plans (distribution, order) as it would without.
 
 mod absorb;
 mod aggregate;
 mod joins;
+mod like;
 mod seeks;
 mod size;
 
@@ -71,6 +73,7 @@ pub(crate) fn rules(options: &ScanOptions) -> Vec<Arc<dyn PhysicalOptimizerRule 
     }
     if options.filters {
         rules.push(Arc::new(Replace { name: "silt_absorb_filters", replace: absorb::absorb }));
+        rules.push(Arc::new(Replace { name: "silt_pieces_of_text", replace: like::replace }));
     }
     if options.aggregates {
         rules.push(Arc::new(Replace {

@@ -101,7 +101,9 @@ fn condition(dice: &mut Dice, depth: u32) -> String {
         }
         4 => format!("{} IS {}NULL", dice.one(&["n", "kind", "ok", "d"]), dice.one(&["", "NOT "])),
         5 => format!("note LIKE 'note {}%'", dice.below(10)),
-        6 => "note LIKE '%7%'".to_owned(),
+        6 => dice
+            .one(&["note LIKE '%7%'", "note LIKE '%o%7%'", "note NOT LIKE '%te%1%2%'"])
+            .to_owned(),
         7 => format!("d BETWEEN DATE '2024-01-10' AND DATE '2024-02-{:02}'", 1 + dice.below(28)),
         8 => format!("a > {}", dice.below(400)),
         9 => format!("price < {}", dice.below(5_000)),
@@ -119,7 +121,8 @@ fn query(dice: &mut Dice) -> String {
         _ => format!(" WHERE {}", condition(dice, 2)),
     };
     let aggregates = "count(*), count(n), sum(n), min(n), max(note), avg(n), sum(price), \
-                      min(d), max(price), sum(n * 2 + b), max(kind), sum(a), sum(fee)";
+                      min(d), max(price), sum(n * 2 + b), max(kind), sum(a), sum(fee), sum(fee * (1 - price)), avg(fee), \
+                      avg(fee * 2 - b), sum(b * 3 - a)";
     match dice.below(12) {
         10 => format!(
             "SELECT x.name, t.kind, y.id, t.n FROM k x, t, k y WHERE t.a = x.id AND y.id = t.b * 3 \
