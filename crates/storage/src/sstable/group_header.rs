@@ -44,6 +44,15 @@ impl ChunkEntry {
     pub(super) fn front_bytes(&self) -> Option<usize> {
         (self.front_pieces > 0).then(|| usize::from(self.front_pieces) * PIECE_BYTES)
     }
+
+    /// The first of the pieces in `bytes`, which begin with number `first`, that is not what was
+    /// written: its number, the checksum stored and the one computed.
+    pub(super) fn damaged_piece(&self, first: usize, bytes: &[u8]) -> Option<(usize, u64, u64)> {
+        let pieces = self.pieces.iter().enumerate().skip(first);
+        let mut sums = pieces.zip(bytes.chunks(PIECE_BYTES).map(checksum));
+        let damaged = sums.find(|((_, stored), computed)| *stored != computed);
+        damaged.map(|((number, stored), computed)| (number, *stored, computed))
+    }
 }
 
 /// The start of a row group: key columns, then `_seq` and `_kind` where they are not constant,

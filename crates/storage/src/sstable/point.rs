@@ -17,7 +17,6 @@ use std::sync::atomic::Ordering;
 use arrow_buffer::Buffer;
 use silt_codec::{ColumnFront, RowBuffer, SymbolTables};
 
-use super::checksum::checksum;
 use super::group::{GroupBlock, RowGroup};
 use super::group_header::PIECE_BYTES;
 use crate::Result;
@@ -58,19 +57,16 @@ impl GroupBlock {
     /// Checks whole pieces of a chunk from number `first` on.
     fn check_pieces(&self, slot: usize, first: usize, bytes: &[u8]) -> Result<()> {
         let entry = &self.header.chunks[slot];
-        for (number, piece) in (first..).zip(bytes.chunks(PIECE_BYTES)) {
-            let (stored, computed) = (entry.pieces[number], checksum(piece));
-            if stored != computed {
-                return Err(self.file.corrupt(
-                    self.chunk_offset(slot) + (number * PIECE_BYTES) as u64,
-                    format_args!(
-                        "checksum of a piece of column {}: stored {stored:016x}, computed {computed:016x}",
-                        entry.column
-                    ),
-                ));
-            }
-        }
-        Ok(())
+        let Some((number, stored, computed)) = entry.damaged_piece(first, bytes) else {
+            return Ok(());
+        };
+        Err(self.file.corrupt(
+            self.chunk_offset(slot) + (number * PIECE_BYTES) as u64,
+            format_args!(
+                "checksum of a piece of column {}: stored {stored:016x}, computed {computed:016x}",
+                entry.column
+            ),
+        ))
     }
 
     /// Reads and checks the pieces that hold `place` of a chunk, and calls `f` with its bytes.

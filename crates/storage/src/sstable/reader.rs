@@ -434,7 +434,18 @@ impl SsTableReader {
         self.may_contain_prefix(0)?;
         let columns: Vec<usize> = (0..schema.columns.len()).collect();
         for (number, entry) in self.groups().iter().enumerate() {
-            self.raw_group(number)?;
+            let (bytes, header) = self.raw_group(number)?;
+            for chunk in header.chunks.iter().filter(|chunk| chunk.front_pieces > 0) {
+                let start = chunk.offset as usize;
+                let bytes = &bytes[start..start + chunk.length as usize];
+                if let Some((piece, ..)) = chunk.damaged_piece(0, bytes) {
+                    let what = format_args!(
+                        "piece {piece} of column {} is not that of its checksum",
+                        chunk.column
+                    );
+                    return Err(self.corrupt_group(number, what));
+                }
+            }
             let group = self.group(number, schema, &columns)?;
             let entries = group.entries(codec, 0..group.rows(), &columns)?;
             let order = |row: usize| {

@@ -2,6 +2,7 @@
 
 use super::super::checksum::Mixer;
 use super::super::footer::{FOOTER_LEN, HEADER_LEN};
+use super::super::group_header::GroupHeader;
 use super::*;
 
 /// Rows with texts that no table of symbols makes short, some empty, some null, some long.
@@ -140,6 +141,30 @@ fn every_flipped_byte_of_a_piece_is_found_by_the_get_that_reads_it() {
         bench.vfs.damage(&Bench::path(7), |bytes| bytes[at] ^= 0x10).unwrap();
     }
     assert!(found > 180, "{found} of 200 flips were found");
+}
+
+#[test]
+fn verification_finds_a_checksum_of_a_piece_that_is_not_its_own() {
+    let (schema, entries) = texts();
+    let bench = Bench::new(schema, Options::default());
+    let meta = bench.write(7, &entries);
+    let reader = bench.open(&meta).unwrap();
+    reader.verify(&bench.schema, &bench.codec).unwrap();
+    let group = reader.groups()[0].clone();
+    drop(reader);
+    let (start, header_len) = (group.offset as usize, group.header_length as usize);
+    bench
+        .vfs
+        .damage(&Bench::path(7), |bytes| {
+            // The last of them stands before the header's own.
+            bytes[start + header_len - 16] ^= 1;
+            let mixer = Mixer { uuid: UUID, file: 7 };
+            GroupHeader::remix(&mut bytes[start..], header_len, &mixer, group.offset);
+        })
+        .unwrap();
+    let reader = bench.open(&meta).unwrap();
+    let error = reader.verify(&bench.schema, &bench.codec).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }
 
 #[test]
