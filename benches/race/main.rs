@@ -32,11 +32,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 
 use crate::peers::PEERS;
 use crate::scale::Scale;
 use crate::steps::{Request, WORKS};
 use crate::tables::{GROUPS, Result};
+
+/// That of the shell, for every peer.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Runs the same work on several databases and prints what each took.
 #[derive(Debug, Parser)]

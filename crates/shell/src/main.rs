@@ -23,11 +23,17 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
 use siltdb::{Database, Error, ErrorKind};
 
 use args::{Arguments, Command, DemoArguments, IngestArguments, InspectArguments, Script, Subject};
 use output::Output;
 use shell::{Shell, Stop};
+
+/// Planning allocates much and briefly, and writes by several threads leave the system's allocator
+/// with memory that it does not give back: see "Memory, and allocators" in `benches/README.md`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
