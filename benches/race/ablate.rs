@@ -49,6 +49,13 @@ struct Measured {
     rows: Vec<Row>,
 }
 
+/// What a run told.
+struct Told {
+    records: Vec<Record>,
+    /// Each with its work.
+    failures: Vec<(String, String)>,
+}
+
 /// A database, loaded once.
 pub struct Bench<'a> {
     folder: &'a Folder,
@@ -87,17 +94,13 @@ impl<'a> Bench<'a> {
     }
 
     fn settle(&mut self, steps: &[Step]) -> Result<()> {
-        let failures = self.run(steps, &[])?.1;
+        let failures = self.run(steps, &[])?.failures;
         self.faults.extend(failures.into_iter().map(|(_, failure)| failure));
         Ok(())
     }
 
     /// What the steps tell, and what fails, on the database opened without some paths.
-    fn run(
-        &mut self,
-        steps: &[Step],
-        without: &[String],
-    ) -> Result<(Vec<Record>, Vec<(String, String)>)> {
+    fn run(&mut self, steps: &[Step], without: &[String]) -> Result<Told> {
         let (mut records, mut failures) = (Vec::new(), Vec::new());
         self.rounds += 1;
         let driver = Driver {
@@ -111,7 +114,7 @@ impl<'a> Bench<'a> {
             fail: &mut |work, error| failures.push((work.to_owned(), error)),
         };
         driver.run(steps);
-        Ok((records, failures))
+        Ok(Told { records, failures })
     }
 
     /// Measures a path's cases, with and without it by turns.
@@ -129,7 +132,7 @@ impl<'a> Bench<'a> {
                 // Who is first changes, for the second may find more in the system's cache.
                 let on = (round + turn) % 2 == 0;
                 let without = if on { Vec::new() } else { vec![path.name.to_owned()] };
-                let (records, failures) = self.run(&steps, &without)?;
+                let Told { records, failures } = self.run(&steps, &without)?;
                 for (work, failure) in failures {
                     eprintln!("  {work} {failure}, without {without:?}");
                     if on {
