@@ -18,6 +18,7 @@ pub(crate) use create::{plan_create, read_create, table_of};
 
 use crate::dml::mutation::{Gate, OnConflict};
 use crate::dml::{fold, table_reference};
+use crate::interrupt::{Reading, Run};
 use crate::planner::Binding;
 use crate::shared::Shared;
 use crate::{Error, Result, StatementResult};
@@ -139,7 +140,12 @@ fn tables(binding: &Binding, names: &[ObjectName]) -> Result<Vec<(String, String
 
 impl Ddl {
     /// Makes the change.
-    pub(crate) fn apply(self, shared: &Arc<Shared>, binding: &Binding) -> Result<StatementResult> {
+    pub(crate) fn apply(
+        self,
+        shared: &Arc<Shared>,
+        binding: &Binding,
+        run: &Arc<Run>,
+    ) -> Result<StatementResult> {
         let tag = self.tag();
         binding.check_writable(tag)?;
         let rows = match self {
@@ -155,7 +161,7 @@ impl Ddl {
                     }
                     0
                 } else {
-                    let batches = shared.read(source)?;
+                    let batches = shared.read(source, Reading::new(run))?;
                     let on_conflict = OnConflict::Error;
                     let fill = Fill { shared, binding, on_conflict, replaces: false };
                     fill.create(table, batches.map(|batch| Ok(batch?.columns().to_vec())))?.rows

@@ -1,4 +1,4 @@
-//! [`Share`]: how much of the memory of all statements one session's may have.
+//! [`Share`]: how much of the memory of all statements a session's may have, or one of them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,15 +14,32 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 #[derive(Debug)]
 struct Share {
     all: Arc<dyn MemoryPool>,
+    whose: Whose,
     most: usize,
     used: AtomicUsize,
 }
 
-/// What statements of a session run in, of whose memory they may have `most` bytes together.
-pub(crate) fn share(all: &Arc<RuntimeEnv>, most: usize) -> Arc<RuntimeEnv> {
+/// Who has a share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whose {
+    Session,
+    Statement,
+}
+
+impl Whose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Statement => "statement",
+        }
+    }
+}
+
+/// What a session or a statement runs in, of whose memory it may have `most` bytes.
+pub(crate) fn share(all: &Arc<RuntimeEnv>, most: usize, whose: Whose) -> Arc<RuntimeEnv> {
     let mut runtime = RuntimeEnv::clone(all);
     let used = AtomicUsize::new(0);
-    runtime.memory_pool = Arc::new(Share { all: Arc::clone(&all.memory_pool), most, used });
+    runtime.memory_pool = Arc::new(Share { all: Arc::clone(&all.memory_pool), whose, most, used });
     Arc::new(runtime)
 }
 
@@ -58,8 +75,8 @@ impl MemoryPool for Share {
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         if let Err(used) = taken {
             return Err(DataFusionError::ResourcesExhausted(format!(
-                "the statement uses {used} bytes of memory, wants {additional} more for {}, and \
-                 may have {}",
+                "the {} uses {used} bytes of memory, wants {additional} more for {}, and may have {}",
+                self.whose.name(),
                 reservation.consumer().name(),
                 self.most
             )));
@@ -80,6 +97,6 @@ impl MemoryPool for Share {
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "share of {} bytes", self.most)
+        write!(f, "{}'s share of {} bytes", self.whose.name(), self.most)
     }
 }

@@ -8,6 +8,10 @@ pub struct SqlOptions {
     pub memory_bytes: usize,
     /// Of that, what the statements of one session may have together, in bytes. Default: all.
     pub session_memory_bytes: usize,
+    /// Of that, what one statement may have, in bytes; what exceeds it spills, where that helps.
+    /// With a bound here or on sessions, rows that a statement changes count as well until it
+    /// commits. Default: all.
+    pub statement_memory_bytes: usize,
     /// Bytes that may be spilled at a time. Default 64 GiB.
     pub spill_bytes_max: u64,
     /// Threads that run statements, and partitions of a scan. Default: the machine's cores.
@@ -59,6 +63,7 @@ impl Default for SqlOptions {
         Self {
             memory_bytes: 1 << 30,
             session_memory_bytes: usize::MAX,
+            statement_memory_bytes: usize::MAX,
             spill_bytes_max: 64 << 30,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             text_bytes_max: 64 << 20,

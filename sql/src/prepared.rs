@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use crate::control::Control;
 use crate::dml::distinct_output;
+use crate::interrupt::Run;
 use crate::optimizer::{is_small, reads_one_table};
 use crate::params::Slot;
 use crate::parse::Source;
@@ -26,7 +27,7 @@ use crate::session::{bind, execute, execute_bound};
 use crate::shared::guarded;
 use crate::statement::{Planned, Setting};
 use crate::transaction::Current;
-use crate::{Error, Params, Result, Shared, StatementResult, guard, refuse};
+use crate::{Error, InterruptHandle, Params, Result, Shared, StatementResult, guard, refuse};
 
 pub use describe::{Description, ParameterDescription};
 
@@ -137,6 +138,18 @@ impl Prepared {
     /// # Errors
     /// `Invalid` if a parameter has no value or does not fit; else what the statement says.
     pub fn execute(&self, params: &Params) -> Result<StatementResult> {
+        self.execute_until(params, self.current.interrupts())
+    }
+
+    /// As [`execute`](Self::execute), but ended by `handle` alone and not by its session's.
+    ///
+    /// # Errors
+    /// As there; `Interrupted` if the handle is used before it is done.
+    pub fn execute_until(
+        &self,
+        params: &Params,
+        handle: &InterruptHandle,
+    ) -> Result<StatementResult> {
         params.check_used(self.source.slots().iter())?;
         if let Some(control) = self.control {
             return self.current.control(&self.shared, control);
@@ -145,9 +158,10 @@ impl Prepared {
             return Ok(result);
         }
         if self.source.writes() {
-            return execute(&self.shared, &self.now(), &self.current, &self.source, params);
+            let (shared, current) = (&self.shared, &self.current);
+            return execute(shared, &self.now(), current, &self.source, params, handle);
         }
-        let query = || self.query(params.bind(self.source.slots())?);
+        let query = || self.query(params.bind(self.source.slots())?, handle);
         self.current.guarded(query).map_err(|error| {
             let place = error.subject().and_then(|name| self.source.find(name));
             error.at(place)
@@ -225,7 +239,11 @@ impl Prepared {
     }
 
     /// Runs a query with these values of its parameters.
-    pub(crate) fn query(&self, values: Vec<ScalarValue>) -> Result<StatementResult> {
+    pub(crate) fn query(
+        &self,
+        values: Vec<ScalarValue>,
+        handle: &InterruptHandle,
+    ) -> Result<StatementResult> {
         let bound = Bound(values);
         let types: Vec<DataType> = bound.0.iter().map(|value| value.data_type()).collect();
         let binding = self.bind()?;
@@ -244,10 +262,12 @@ impl Prepared {
         };
         let Some((plan, optimised, state)) = kept else {
             let state = self.now();
-            return execute_bound(&self.shared, &state, &self.current, &self.source, &bound);
+            let (shared, current) = (&self.shared, &self.current);
+            return execute_bound(shared, &state, current, &self.source, &bound, handle);
         };
         let values = optimised.as_ref().and_then(|optimised| optimised.values(&bound.0));
-        let setting = Setting { state, binding: binding.clone(), bound };
+        let run = Run::new(self.shared.options(), &state, handle);
+        let setting = Setting { state, binding: binding.clone(), bound, run: Arc::clone(&run) };
         let planned = self.shared.run(self.source.len(), async move {
             if let (Some(Optimised { plan, .. }), Some(values)) = (optimised, values) {
                 let plan = values.apply(setting.binding.rebind(plan)?)?;
@@ -260,7 +280,7 @@ impl Prepared {
             let plan = setting.bound.apply(plan)?;
             Ok(Planned::Query(setting.start(&plan).await?))
         })?;
-        planned.run(&self.shared, &binding)
+        planned.run(&self.shared, &binding, &run)
     }
 
     /// The plan with open parameters; none for what is no plain query.
@@ -268,7 +288,7 @@ impl Prepared {
         let binding = self.bind()?;
         let types = bound.0.iter().map(|value| value.data_type()).collect();
         let catalog_version = binding.names.version();
-        let setting = Setting { state: self.now(), binding, bound: bound.clone() };
+        let setting = self.setting(binding, bound.clone());
         let source = self.source.clone();
         let caches_plans = self.shared.options().point_statements;
         let plan = self.shared.run(self.source.len(), async move {
@@ -297,6 +317,13 @@ impl Prepared {
             optimised,
             is_timeless,
         }))
+    }
+
+    /// What planning needs.
+    fn setting(&self, binding: Binding, bound: Bound) -> Setting {
+        let state = self.now();
+        let run = Run::new(self.shared.options(), &state, self.current.interrupts());
+        Setting { state, binding, bound, run }
     }
 
     fn bind(&self) -> Result<Binding> {

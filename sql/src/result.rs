@@ -13,6 +13,7 @@ use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use crate::interrupt::Reading;
 use crate::point::{FoundRow, PointScan};
 use crate::shared::guarded;
 use crate::{Error, ErrorKind, Result, Shared};
@@ -51,7 +52,7 @@ enum Rows {
     /// Read on the thread that asks for them.
     Scan(Arc<Shared>, Box<PointScan>),
     /// Computed on the thread that asks for them.
-    Here(Arc<Shared>, SendableRecordBatchStream),
+    Here(Arc<Shared>, SendableRecordBatchStream, Reading),
     /// Computed on the runtime's threads.
     Running(Running),
     Ended,
@@ -62,6 +63,8 @@ struct Running {
     /// `Ok(None)` is the end: a channel that closes without it was cut off.
     batches: mpsc::Receiver<Result<Option<RecordBatch>>>,
     task: AbortHandle,
+    /// Ends also what the task cannot be aborted in.
+    _reading: Option<Reading>,
     /// Keeps the threads that compute the rows.
     _shared: Arc<Shared>,
 }
@@ -71,8 +74,10 @@ impl RowStream {
         shared: Arc<Shared>,
         batches: mpsc::Receiver<Result<Option<RecordBatch>>>,
         task: AbortHandle,
+        reading: Option<Reading>,
     ) -> Self {
-        Self { rows: Rows::Running(Running { batches, task, _shared: shared }) }
+        let running = Running { batches, task, _reading: reading, _shared: shared };
+        Self { rows: Rows::Running(running) }
     }
 
     /// Rows that are there already.
@@ -91,8 +96,12 @@ impl RowStream {
     }
 
     /// Rows of a statement that runs where they are read.
-    pub(crate) fn here(shared: Arc<Shared>, stream: SendableRecordBatchStream) -> Self {
-        Self { rows: Rows::Here(shared, stream) }
+    pub(crate) fn here(
+        shared: Arc<Shared>,
+        stream: SendableRecordBatchStream,
+        reading: Reading,
+    ) -> Self {
+        Self { rows: Rows::Here(shared, stream, reading) }
     }
 
     /// Takes out the one row of a lookup, which is then not given again; none if the rows come
@@ -112,10 +121,13 @@ impl RowStream {
         let next = match &mut self.rows {
             Rows::Ready(batches) => batches.next().map(Ok),
             Rows::Scan(_, scan) => guarded(|| scan.next().transpose()).transpose(),
-            Rows::Here(shared, stream) => match shared.here(stream.next()) {
-                Ok(next) => next.map(|batch| batch.map_err(Error::from)),
-                Err(error) => Some(Err(error)),
-            },
+            Rows::Here(shared, stream, reading) => {
+                let mut next = || reading.check().and_then(|()| shared.here(stream.next()));
+                match next() {
+                    Ok(next) => next.map(|batch| batch.map_err(Error::from)),
+                    Err(error) => Some(Err(error)),
+                }
+            }
             Rows::Found(row) => {
                 let batch = row.to_batch().cloned();
                 self.rows = Rows::Ended;
@@ -149,8 +161,8 @@ impl Stream for RowStream {
         let this = &mut *self;
         // Who polls must not be held up by the disk.
         let sent = match std::mem::replace(&mut this.rows, Rows::Ended) {
-            Rows::Scan(shared, scan) => shared.send(futures::stream::iter(scan)),
-            Rows::Here(shared, stream) => shared.read(stream),
+            Rows::Scan(shared, scan) => shared.send(futures::stream::iter(scan), None),
+            Rows::Here(shared, stream, reading) => shared.read(stream, reading),
             rows => Ok(Self { rows }),
         };
         match sent {

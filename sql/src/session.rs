@@ -13,6 +13,7 @@ use datafusion::scalar::ScalarValue;
 use silt_catalog::{CATALOG_NAME, MAIN_NAMESPACE};
 
 use crate::control::Control;
+use crate::interrupt::Run;
 use crate::parse::{self, Source};
 use crate::planner::{Binding, Bound};
 use crate::point::{Call, StatementCache, Values, lift};
@@ -21,8 +22,8 @@ use crate::statement::{self, Setting};
 use crate::transaction::{Current, Transaction};
 use crate::uuid::UuidRewrite;
 use crate::{
-    AppendMode, Appender, Error, ErrorKind, IngestCounts, IngestTarget, Params, Prepared, Result,
-    Role, Shared, SqlOptions, StatementResult, Table, role,
+    AppendMode, Appender, Error, ErrorKind, IngestCounts, IngestTarget, InterruptHandle, Params,
+    Prepared, Result, Role, Shared, SqlOptions, StatementResult, Table, memory, role,
 };
 
 /// How often a statement runs again that lost against another commit.
@@ -79,6 +80,12 @@ impl Session {
     /// What it may do.
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// Ends what this session and all that was made by it run, from another thread. Lookups and
+    /// writes by key, appenders and loads are short, or end with their source, and do not listen.
+    pub fn interrupt_handle(&self) -> InterruptHandle {
+        self.current.interrupts().clone()
     }
 
     /// The database.
@@ -258,13 +265,14 @@ impl Session {
             Prepared::small(shared, state, Arc::clone(current), kept.source.clone(), &values)
         });
         // What goes wrong is said by the planned way, and the transaction hears of it there.
-        Ok(small.and_then(|small| guarded(|| small.query(values)).ok()))
+        Ok(small.and_then(|small| guarded(|| small.query(values, current.interrupts())).ok()))
     }
 
     fn execute(&mut self, source: &Source, params: &Params) -> Result<StatementResult> {
         // The time that now() gives: one for the whole statement.
         Arc::make_mut(&mut self.state).mark_start_execution();
-        execute(&self.shared, &self.state, &self.current, source, params)
+        let handle = self.current.interrupts();
+        execute(&self.shared, &self.state, &self.current, source, params, handle)
     }
 }
 
@@ -289,11 +297,13 @@ pub(crate) fn execute(
     current: &Current,
     source: &Source,
     params: &Params,
+    handle: &InterruptHandle,
 ) -> Result<StatementResult> {
     if let Some(control) = Control::read(source)? {
         return current.control(shared, control);
     }
-    execute_bound(shared, state, current, source, &Bound(params.bind(source.slots())?))
+    let bound = Bound(params.bind(source.slots())?);
+    execute_bound(shared, state, current, source, &bound, handle)
 }
 
 /// As [`execute`], with the parameters' values in their order.
@@ -303,16 +313,21 @@ pub(crate) fn execute_bound(
     current: &Current,
     source: &Source,
     bound: &Bound,
+    handle: &InterruptHandle,
 ) -> Result<StatementResult> {
+    let mut run = Run::new(shared.options(), state, handle);
     let writes = source.writes();
     let transaction = current.get();
     let _turn = transaction.as_ref().filter(|_| writes).map(|own| own.turn());
     let mut attempt = 1;
     loop {
         let binding = bind(shared, transaction.as_ref(), writes)?;
-        let result = current.guarded(|| attempt_once(shared, state, source, bound, &binding));
+        let result = current.guarded(|| attempt_once(shared, state, source, bound, &binding, &run));
         match result {
-            Err(error) if binding.may_retry(&error) && attempt < ATTEMPTS => attempt += 1,
+            Err(error) if binding.may_retry(&error) && attempt < ATTEMPTS => {
+                attempt += 1;
+                run = run.again(shared.options(), state);
+            }
             Err(error) => {
                 let place = error.subject().and_then(|name| source.find(name));
                 return Err(error.at(place));
@@ -347,15 +362,17 @@ fn attempt_once(
     source: &Source,
     bound: &Bound,
     binding: &Binding,
+    run: &Arc<Run>,
 ) -> Result<StatementResult> {
-    let setting =
-        Setting { state: Arc::clone(state), binding: binding.clone(), bound: bound.clone() };
+    run.check()?;
+    let (state, binding, bound) = (Arc::clone(state), binding.clone(), bound.clone());
+    let setting = Setting { state, binding: binding.clone(), bound, run: Arc::clone(run) };
     let text = source.clone();
     let planned = shared.run(source.len(), async move {
         let statement = text.parse()?;
         statement::plan(&setting, statement).await
     })?;
-    planned.run(shared, binding)
+    planned.run(shared, &binding, run)
 }
 
 fn state(shared: &Shared, role: Role) -> SessionState {
@@ -373,13 +390,13 @@ fn state(shared: &Shared, role: Role) -> SessionState {
     let scan = shared.options().scan;
     let mut analyzer = Analyzer::new();
     analyzer.add_function_rewrite(Arc::new(UuidRewrite));
-    let memory = match shared.options().session_memory_bytes {
+    let runtime = match shared.options().session_memory_bytes {
         usize::MAX => Arc::clone(shared.memory()),
-        most => crate::memory::share(shared.memory(), most),
+        most => memory::share(shared.memory(), most, memory::Whose::Session),
     };
     let mut builder = SessionStateBuilder::new()
         .with_config(config.with_extension(Arc::new(scan)))
-        .with_runtime_env(memory)
+        .with_runtime_env(runtime)
         .with_default_features()
         .with_optimizer_rules(crate::optimizer::logical_rules(&scan))
         .with_physical_optimizer_rules(crate::optimizer::rules(&scan));

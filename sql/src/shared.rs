@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use datafusion::execution::SendableRecordBatchStream;
 
 use crate::guard::{BIG_STACK_BYTES, LONG_STATEMENT_TOKENS, SHORT_STATEMENT_TOKENS};
+use crate::interrupt::{Reading, Run};
 use crate::result::{RowStream, wait};
 use crate::rowid::RowIds;
 use crate::{Error, ErrorKind, Result, SqlOptions};
@@ -183,23 +184,30 @@ impl Shared {
     pub(crate) fn read_here(
         self: &Arc<Self>,
         stream: SendableRecordBatchStream,
+        run: &Arc<Run>,
     ) -> Result<RowStream> {
+        let reading = Reading::new(run);
         match self.options.point_statements {
-            true => Ok(RowStream::here(Arc::clone(self), stream)),
-            false => self.read(stream),
+            true => Ok(RowStream::here(Arc::clone(self), stream, reading)),
+            false => self.read(stream, reading),
         }
     }
 
     /// Reads a stream on the runtime's threads. A panic while it runs ends it with an error, never
     /// with what looks like its end.
-    pub(crate) fn read(self: &Arc<Self>, stream: SendableRecordBatchStream) -> Result<RowStream> {
-        self.send(stream.map_err(Error::from))
+    pub(crate) fn read(
+        self: &Arc<Self>,
+        stream: SendableRecordBatchStream,
+        reading: Reading,
+    ) -> Result<RowStream> {
+        self.send(stream.map_err(Error::from), Some(reading))
     }
 
     /// As [`read`](Self::read), of any rows.
     pub(crate) fn send(
         self: &Arc<Self>,
         mut stream: impl Stream<Item = Result<RecordBatch>> + Send + Unpin + 'static,
+        reading: Option<Reading>,
     ) -> Result<RowStream> {
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
         let task = async move {
@@ -215,7 +223,7 @@ impl Shared {
             }
         };
         let task = self.runtime()?.spawn(task);
-        Ok(RowStream::new(Arc::clone(self), receiver, task.abort_handle()))
+        Ok(RowStream::new(Arc::clone(self), receiver, task.abort_handle(), reading))
     }
 
     fn runtime(&self) -> Result<&Runtime> {

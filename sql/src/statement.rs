@@ -12,7 +12,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::format::ExplainFormat;
-use datafusion::execution::{SendableRecordBatchStream, SessionState};
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::{ExplainOption, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::sqlparser::ast::{
@@ -21,12 +21,14 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::ddl::{self, Ddl};
 use crate::dml::{self, Action, Write, distinct_output};
+use crate::interrupt::Run;
 use crate::optimizer::is_small;
 use crate::planner::{Binding, Bound, Planner};
 use crate::result::RowStream;
 use crate::role::{self, Deed};
 use crate::shared::Shared;
 use crate::users::{self, UserChange};
+use crate::watch::watched;
 use crate::{Error, Result, ScanOptions, StatementResult, guard, refuse, utility};
 
 /// What a statement needs to be planned.
@@ -34,6 +36,7 @@ pub(crate) struct Setting {
     pub(crate) state: Arc<SessionState>,
     pub(crate) binding: Binding,
     pub(crate) bound: Bound,
+    pub(crate) run: Arc<Run>,
 }
 
 /// A statement whose plan is made and, if it has one, whose stream is open.
@@ -57,7 +60,10 @@ impl Setting {
     ) -> Result<SendableRecordBatchStream> {
         let state = self.sized_for(plan)?;
         let plan = state.query_planner().create_physical_plan(plan, &*state).await?;
-        Ok(execute_stream(plan, state.task_ctx())?)
+        let plan = watched(plan, &self.run)?;
+        let config = state.config().clone().with_extension(Arc::clone(&self.run));
+        let context = TaskContext::from(&*state).with_session_config(config);
+        Ok(execute_stream(plan, Arc::new(context.with_runtime(self.run.memory())))?)
     }
 
     /// The state in which a plan is run: small ones in one partition.
@@ -300,18 +306,23 @@ fn name_of(statement: &Statement) -> String {
 
 impl Planned {
     /// Does what is left: reads and writes.
-    pub(crate) fn run(self, shared: &Arc<Shared>, binding: &Binding) -> Result<StatementResult> {
+    pub(crate) fn run(
+        self,
+        shared: &Arc<Shared>,
+        binding: &Binding,
+        run: &Arc<Run>,
+    ) -> Result<StatementResult> {
         match self {
             Self::Query(stream) => {
                 let schema = stream.schema();
-                Ok(StatementResult::Rows { schema, stream: shared.read_here(stream)? })
+                Ok(StatementResult::Rows { schema, stream: shared.read_here(stream, run)? })
             }
             Self::Ready(batch) => {
                 let schema: SchemaRef = batch.schema();
                 Ok(StatementResult::Rows { schema, stream: RowStream::ready(vec![batch]) })
             }
-            Self::Write(write) => write.apply(shared, binding),
-            Self::Ddl(ddl) => ddl.apply(shared, binding),
+            Self::Write(write) => write.apply(shared, binding, run),
+            Self::Ddl(ddl) => ddl.apply(shared, binding, run),
             Self::Users(change) => change.apply(shared, binding),
         }
     }

@@ -23,7 +23,7 @@ use silt_storage::{BulkLoad, OnDuplicate, Snapshot, TreeId, WriteBatch};
 use crate::control::Control;
 use crate::dml::mutation;
 use crate::shared::guarded;
-use crate::{Error, ErrorKind, Result, Shared, StatementResult};
+use crate::{Error, ErrorKind, InterruptHandle, Result, Shared, StatementResult};
 
 /// The transaction that a connection is in, if any. Its prepared statements, tables and appenders
 /// share it: they belong to the connection's transaction.
@@ -34,6 +34,7 @@ pub(crate) struct Current {
     transaction: Mutex<Option<Arc<Transaction>>>,
     /// The session is gone, and nobody could end a transaction.
     is_left: AtomicBool,
+    interrupts: InterruptHandle,
 }
 
 impl Current {
@@ -43,6 +44,11 @@ impl Current {
             true => self.transaction.lock().clone(),
             false => None,
         }
+    }
+
+    /// Ends what the connection runs.
+    pub(crate) fn interrupts(&self) -> &InterruptHandle {
+        &self.interrupts
     }
 
     pub(crate) fn is_open(&self) -> bool {

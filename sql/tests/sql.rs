@@ -11,6 +11,7 @@ mod sql {
     mod durable;
     mod errors;
     mod insert;
+    mod interrupt;
     mod joins;
     mod keyed;
     mod many;

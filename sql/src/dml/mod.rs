@@ -30,6 +30,7 @@ pub(crate) use names::{
 };
 pub(crate) use update::plan_update;
 
+use crate::interrupt::Run;
 use crate::planner::Binding;
 use crate::shared::Shared;
 use crate::{Result, StatementResult};
@@ -58,15 +59,20 @@ pub(crate) enum Action {
 
 impl Write {
     /// Reads the source to its end and makes the change.
-    pub(crate) fn apply(self, shared: &Arc<Shared>, binding: &Binding) -> Result<StatementResult> {
+    pub(crate) fn apply(
+        self,
+        shared: &Arc<Shared>,
+        binding: &Binding,
+        run: &Arc<Run>,
+    ) -> Result<StatementResult> {
         let tag = match self.action {
             Action::Insert(_) => "INSERT",
             Action::Update { .. } => "UPDATE",
             Action::Delete => "DELETE",
         };
         binding.check_writable(tag)?;
-        let gate = Gate::new(shared, binding, &self.table)?;
-        let batches = shared.read_here(self.source)?;
+        let gate = Gate::new(shared, binding, &self.table)?.for_run(run, tag);
+        let batches = shared.read_here(self.source, run)?;
         let changed = match self.action {
             Action::Insert(on_conflict) => {
                 let mut insertion = gate.insert(on_conflict);

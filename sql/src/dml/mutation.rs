@@ -19,9 +19,13 @@ use silt_storage::{BulkLoad, OnDuplicate, ReadCounters, SeqNo, Snapshot, Tree, W
 
 use super::cast;
 use super::upsert::Upsert;
+use crate::interrupt::{Claim, Run};
 use crate::planner::Binding;
 use crate::rowid::RowIds;
 use crate::{Error, ErrorKind, Result, Shared};
+
+/// What a batch needs for an operation, beyond key and row.
+const OPERATION_BYTES: usize = 48;
 
 /// What happens to a new row whose key is there already.
 #[derive(Clone, Debug)]
@@ -56,6 +60,11 @@ pub(crate) struct Gate<'a> {
     order: Vec<Option<usize>>,
     keys: Arc<KeyCodec>,
     rows: Arc<RowCodec>,
+    /// The statement that changes rows, which may be interrupted; none for loads and appenders,
+    /// which end with their source.
+    run: Option<Arc<Run>>,
+    /// What is held until the commit, of the statement's memory.
+    claim: Claim,
 }
 
 impl<'a> Gate<'a> {
@@ -68,7 +77,24 @@ impl<'a> Gate<'a> {
         let tree = binding.engine.tree(table.tree)?;
         let order = table.tree_order();
         let (keys, rows) = (tree.key_codec(), tree.row_codec());
-        Ok(Self { binding, row_ids: shared.row_ids(), table, tree, order, keys, rows })
+        let (row_ids, run, claim) = (shared.row_ids(), None, Claim::default());
+        Ok(Self { binding, row_ids, table, tree, order, keys, rows, run, claim })
+    }
+
+    /// The same for a statement, which `tag` names.
+    pub(crate) fn for_run(self, run: &Arc<Run>, tag: &str) -> Self {
+        Self { run: Some(Arc::clone(run)), claim: run.claim(tag), ..self }
+    }
+
+    /// Looks whether the change may go on, now that it holds so many bytes.
+    fn check(&self, bytes: usize) -> Result<()> {
+        self.go_on()?;
+        self.claim.resize(bytes)
+    }
+
+    /// Looks whether the change may go on.
+    fn go_on(&self) -> Result<()> {
+        self.run.as_ref().map_or(Ok(()), |run| run.check())
     }
 
     fn snapshot(&self) -> &Snapshot {
@@ -148,6 +174,7 @@ impl<'a> Gate<'a> {
             for key in self.encode_keys(keys?.columns())?.iter() {
                 batch.delete(self.tree.id(), key);
             }
+            self.check(held_by(&batch))?;
         }
         let rows = count(batch.len());
         self.commit(batch)?;
@@ -166,7 +193,7 @@ impl<'a> Gate<'a> {
         let mut batch = self.batch();
         let mut old_keys: HashSet<Box<[u8]>> = HashSet::new();
         let mut moved: Vec<(KeyBuffer, KeyBuffer)> = Vec::new();
-        let mut rows = 0;
+        let (mut rows, mut held) = (0, 0);
         for changed in batches {
             let changed = changed?;
             let (old, new) = changed.columns().split_at(key_len);
@@ -174,6 +201,7 @@ impl<'a> Gate<'a> {
             let old = self.encode_keys(old)?;
             let (keys, values) = self.encode(&self.conform(new, row_ids)?)?;
             rows += count(old.len());
+            held += old.byte_len() + old.len() * size_of::<Box<[u8]>>();
             for key in old.iter() {
                 if !old_keys.insert(key.into()) {
                     return Err(Error::invalid(format!(
@@ -184,16 +212,20 @@ impl<'a> Gate<'a> {
             }
             if moves {
                 old.iter().for_each(|key| batch.delete(tree, key));
+                // They are copied into the batch, too, in the end.
+                held += 2 * (keys.byte_len() + values.byte_len());
                 moved.push((keys, values));
             } else {
                 for (key, row) in keys.iter().zip(values.iter()) {
                     batch.put(tree, key, row);
                 }
             }
+            self.check(held + held_by(&batch))?;
         }
         // A new key is free if no row has it, or the row that has it moves away.
         let mut arriving = Vec::new();
         for (keys, values) in &moved {
+            self.go_on()?;
             for (key, row) in keys.iter().zip(values.iter()) {
                 if matches!(batch.get(tree, key), Some(Some(_))) {
                     return Err(self.duplicate(key));
@@ -207,6 +239,7 @@ impl<'a> Gate<'a> {
         if let Some(taken) = self.present(&arriving)?.first() {
             return Err(self.duplicate(&arriving[*taken]));
         }
+        self.go_on()?;
         self.commit(batch)?;
         Ok(Changed { rows, kept: 0 })
     }
@@ -284,9 +317,11 @@ impl Insertion<'_> {
         }
         let columns = self.gate.conform(columns, None)?;
         if let Some(bulk) = &mut self.bulk {
-            return bulk.push(columns).map_err(|error| self.gate.explain(error));
+            bulk.push(columns).map_err(|error| self.gate.explain(error))?;
+            return self.gate.check(0);
         }
         self.pending_bytes += columns.iter().map(slice_bytes).sum::<usize>();
+        self.gate.check(self.pending_bytes)?;
         self.pending.push(columns);
         let duplicates = match &self.on_conflict {
             OnConflict::Error => OnDuplicate::Error,
@@ -300,6 +335,8 @@ impl Insertion<'_> {
             for columns in self.pending.drain(..) {
                 bulk.push(columns).map_err(|error| self.gate.explain(error))?;
             }
+            // What a load holds is bounded by the engine's own options.
+            self.gate.check(0)?;
             self.bulk = Some(bulk);
         }
         Ok(())
@@ -328,6 +365,7 @@ impl Insertion<'_> {
         let mut changed = Changed::default();
         for columns in &self.pending {
             self.put(columns, &mut batch, &mut changed)?;
+            gate.check(self.pending_bytes + held_by(&batch))?;
         }
         let seq = gate.commit(batch)?;
         Ok((changed, seq))
@@ -481,6 +519,11 @@ fn slice_bytes(array: &ArrayRef) -> usize {
         return binaries.lengths().map(|length| 16 + index(length)).sum();
     }
     array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
+}
+
+/// About how much of memory a batch takes.
+fn held_by(batch: &WriteBatch) -> usize {
+    batch.bytes() + batch.len() * OPERATION_BYTES
 }
 
 fn index(number: u32) -> usize {

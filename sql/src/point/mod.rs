@@ -41,6 +41,7 @@ pub(crate) use compile::{is_steady, is_steady_expr};
 pub(crate) use optimised::Optimised;
 
 use crate::dml::{self, distinct_output};
+use crate::interrupt::Run;
 use crate::parse::Source;
 use crate::planner::{Binding, Bound};
 use crate::result::RowStream;
@@ -48,7 +49,7 @@ use crate::role::{self, Deed};
 use crate::session::{ATTEMPTS, bind};
 use crate::statement::Setting;
 use crate::transaction::Current;
-use crate::{Result, Shared, StatementResult, guard, refuse};
+use crate::{InterruptHandle, Result, Shared, StatementResult, guard, refuse};
 use change::{Kind, PointChange};
 use insert::PointInsert;
 use select::{PointSelect, Rows};
@@ -169,8 +170,9 @@ fn compile(
 ) -> Result<Option<Unit>> {
     let bound: Vec<ScalarValue> = call.args.iter().map(|arg| arg.to_scalar()).collect();
     let types: Vec<DataType> = call.args.iter().map(Arg::data_type).collect();
-    let setting =
-        Setting { state: Arc::clone(state), binding: binding.clone(), bound: Bound(bound) };
+    let run = Run::new(shared.options(), state, &InterruptHandle::new());
+    let (state, binding) = (Arc::clone(state), binding.clone());
+    let setting = Setting { state, binding, bound: Bound(bound), run };
     let text = source.clone();
     let inserts = call.values.is_some();
     shared.run(source.len(), async move {

@@ -82,7 +82,7 @@ impl Prepared {
     }
 
     fn outline(&self, bound: Bound) -> Result<(SchemaRef, Types)> {
-        let setting = self.setting(bound)?;
+        let setting = self.setting_now(bound)?;
         let source = self.source.clone();
         let Outline { columns, parameters } = self
             .shared
@@ -92,7 +92,7 @@ impl Prepared {
 
     /// Types of the parameters that a change of rows puts into columns or compares with them.
     fn written_types(&self, statement: Statement) -> Result<Types> {
-        let setting = self.setting(Bound::default())?;
+        let setting = self.setting_now(Bound::default())?;
         let mut types = match &statement {
             Statement::Insert(insert) => inserted(&setting, insert)?,
             Statement::Update(update) => assigned(&setting, update)?,
@@ -108,8 +108,8 @@ impl Prepared {
         Ok(types)
     }
 
-    fn setting(&self, bound: Bound) -> Result<Setting> {
-        Ok(Setting { state: self.now(), binding: self.bind()?, bound })
+    fn setting_now(&self, bound: Bound) -> Result<Setting> {
+        Ok(self.setting(self.bind()?, bound))
     }
 }
 

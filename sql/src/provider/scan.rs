@@ -41,6 +41,7 @@ use silt_storage::{
 use super::dynamic::Narrowing;
 use super::pushdown::Access;
 use crate::ScanOptions;
+use crate::interrupt::Run;
 
 /// Rows that small batches are put together to.
 const BATCH_ROWS: usize = 8_192;
@@ -425,7 +426,7 @@ impl ExecutionPlan for SiltScan {
     fn execute(
         &self,
         partition: usize,
-        _context: Arc<TaskContext>,
+        context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let Some(access) = self.parts.partitions.get(partition) else {
             return internal_err!(
@@ -437,6 +438,7 @@ impl ExecutionPlan for SiltScan {
             parts: Arc::clone(&self.parts),
             order: self.order,
             counters: Arc::clone(&self.counters),
+            run: context.session_config().get_extension::<Run>(),
             metrics: BaselineMetrics::new(&self.metrics, partition),
             left: self.parts.fetch,
             narrowing: Narrowing::new(&self.parts),
@@ -553,6 +555,8 @@ struct ScanStream {
     parts: Arc<ScanParts>,
     order: ScanOrder,
     counters: Arc<ReadCounters>,
+    /// Asked before each batch whether there is to be one.
+    run: Option<Arc<Run>>,
     metrics: BaselineMetrics,
     left: Option<usize>,
     narrowing: Narrowing,
@@ -601,6 +605,7 @@ impl ScanStream {
             return Ok(None);
         }
         let storage = |error: silt_storage::Error| DataFusionError::from(crate::Error::from(error));
+        self.run.as_ref().map_or(Ok(()), |run| run.check_read())?;
         loop {
             match &mut self.state {
                 State::Waiting(access) => {
