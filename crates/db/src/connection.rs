@@ -10,8 +10,8 @@ use futures::Stream;
 use silt_sql::{FoundRow, Prepared, RowStream, Session};
 
 use crate::{
-    AppendMode, Appender, Error, ErrorKind, IngestCounts, IngestTarget, Params, Result, Row, Rows,
-    StatementResult, Table,
+    AppendMode, Appender, Error, ErrorKind, IngestCounts, IngestTarget, InterruptHandle, Params,
+    Result, Row, Rows, StatementResult, Table,
 };
 
 /// One connection to a database: its settings last as long as it does, and its statements share a
@@ -19,11 +19,19 @@ use crate::{
 #[derive(Debug)]
 pub struct Connection {
     session: Mutex<Session>,
+    interrupts: InterruptHandle,
 }
 
 impl Connection {
     pub(crate) fn new(session: Session) -> Self {
-        Self { session: Mutex::new(session) }
+        let interrupts = session.interrupt_handle();
+        Self { session: Mutex::new(session), interrupts }
+    }
+
+    /// Ends what this connection runs, from another thread: the statement says `Interrupted`, and
+    /// its changes are undone unless their commit has begun. Statements that begin later run.
+    pub fn interrupt_handle(&self) -> InterruptHandle {
+        self.interrupts.clone()
     }
 
     pub(crate) fn session(&self) -> std::sync::MutexGuard<'_, Session> {

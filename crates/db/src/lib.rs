@@ -88,8 +88,8 @@ pub use datafusion::scalar::ScalarValue;
 #[cfg(feature = "server")]
 pub use silt_server::{Clock, LOG_VARIABLE, Server, ServerOptions, TlsOptions, log_to_stderr};
 pub use silt_sql::{
-    AppendMode, Appender, Error, ErrorKind, IfExists, IngestCounts, IngestTarget, Params, Position,
-    Result, Role, ScanOptions, SqlOptions, StatementResult,
+    AppendMode, Appender, Error, ErrorKind, IfExists, IngestCounts, IngestTarget, InterruptHandle,
+    Params, Position, Result, Role, ScanOptions, SqlOptions, StatementResult,
 };
 pub use silt_storage::{
     Counters, Description, Durability, FileDescription, LevelDescription, MemtableDescription,

@@ -1,17 +1,17 @@
 //! Ctrl-C.
 //!
-//! At the prompt it reaches the line editor. While a statement runs it asks for the statement's
-//! end; where nobody sits at a prompt, or at a second press, the program ends with code 130. The
+//! At the prompt it reaches the line editor. While a statement runs it interrupts the statement; where nobody sits at a prompt, or at a second press, the program ends with code 130. The
 //! database needs no farewell: what was acknowledged is on the disk.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
 use futures::Stream;
+use siltdb::{Connection, InterruptHandle};
 
 /// The exit code of a program ended by Ctrl-C.
 pub(crate) const EXIT_INTERRUPTED: u8 = 130;
@@ -20,6 +20,8 @@ const LOOK: Duration = Duration::from_millis(50);
 
 static PRESSED: AtomicBool = AtomicBool::new(false);
 static AT_PROMPT: AtomicBool = AtomicBool::new(false);
+/// What the prompt's connection runs.
+static RUNNING: OnceLock<InterruptHandle> = OnceLock::new();
 
 /// Takes over Ctrl-C for the rest of the program.
 pub(crate) fn install() {
@@ -28,13 +30,17 @@ pub(crate) fn install() {
         if again || !AT_PROMPT.load(Ordering::Relaxed) {
             std::process::exit(i32::from(EXIT_INTERRUPTED));
         }
+        if let Some(running) = RUNNING.get() {
+            running.interrupt();
+        }
     };
     // Without a handler Ctrl-C ends the program at once, which is all right too.
     drop(ctrlc::set_handler(handler));
 }
 
 /// From now on a first Ctrl-C ends the statement and not the program.
-pub(crate) fn prompt_begins() {
+pub(crate) fn prompt_begins(connection: &Connection) {
+    RUNNING.get_or_init(|| connection.interrupt_handle());
     AT_PROMPT.store(true, Ordering::Relaxed);
 }
 

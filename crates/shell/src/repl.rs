@@ -24,7 +24,7 @@ const HISTORY_LINES: usize = 10_000;
 /// What the terminal says.
 pub(crate) fn run(shell: &mut Shell) -> Result<(), ReadlineError> {
     shell.interactive = true;
-    interrupt::prompt_begins();
+    interrupt::prompt_begins(&shell.connection);
     let config = Config::builder()
         .max_history_size(HISTORY_LINES)?
         .history_ignore_dups(true)?
