@@ -1,5 +1,7 @@
-"""The client of `flight`: one step a run; prints seconds, bytes of Arrow data, and rows."""
+"""The client of `flight`: one step a run; prints seconds, bytes of Arrow data,
+rows, and its own CPU seconds from when the clock started."""
 
+import resource
 import sys
 import time
 
@@ -8,10 +10,19 @@ import pyarrow.flight as flight
 import pyarrow.parquet as parquet
 
 
+BEFORE = [0.0]
+
+
+def start():
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    BEFORE[0] = own.ru_utime + own.ru_stime
+    return time.perf_counter()
+
+
 def export(address, ticket, compression="none"):
     options = flight.FlightCallOptions(headers=[(b"silt-compression", compression.encode())])
     client = flight.connect(address)
-    began = time.perf_counter()
+    began = start()
     total = rows = 0
     for chunk in client.do_get(flight.Ticket(ticket.encode()), options):
         total += chunk.data.nbytes
@@ -32,7 +43,7 @@ def ingest(address, name, file):
     with adbc.connect(address, autocommit=True) as connection, connection.cursor() as cursor:
         batches = table.to_batches(max_chunksize=16384)
         reader = pa.RecordBatchReader.from_batches(table.schema, batches)
-        began = time.perf_counter()
+        began = start()
         rows = cursor.adbc_ingest(name, reader, mode="create")
         return time.perf_counter() - began, table.nbytes, rows
 
@@ -49,7 +60,7 @@ def ingest_key(address, name, file):
         cursor.adbc_statement.execute_update()
         batches = table.to_batches(max_chunksize=16384)
         reader = pa.RecordBatchReader.from_batches(table.schema, batches)
-        began = time.perf_counter()
+        began = start()
         rows = cursor.adbc_ingest(name, reader, mode="append")
         return time.perf_counter() - began, table.nbytes, rows
 
@@ -62,13 +73,13 @@ def sql_type(kind):
 
 def write_parquet(file, own):
     table = table_of(file)
-    began = time.perf_counter()
+    began = start()
     parquet.write_table(table, own)
     return time.perf_counter() - began, table.nbytes, table.num_rows
 
 
 def read_parquet(file):
-    began = time.perf_counter()
+    began = start()
     table = parquet.read_table(file)
     return time.perf_counter() - began, table.nbytes, table.num_rows
 
@@ -80,4 +91,12 @@ steps = {
     "write-parquet": write_parquet,
     "read-parquet": read_parquet,
 }
-print(*steps[sys.argv[1]](*sys.argv[2:]))
+
+
+def measured(step, *arguments):
+    seconds, total, rows = steps[step](*arguments)
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return seconds, total, rows, own.ru_utime + own.ru_stime - BEFORE[0]
+
+
+print(*measured(*sys.argv[1:]))

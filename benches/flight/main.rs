@@ -52,6 +52,8 @@ struct Measured {
     seconds: f64,
     /// Of this process, while it ran.
     cpu_seconds: f64,
+    /// Of the client, if there is one.
+    client_cpu_seconds: Option<f64>,
     bytes: f64,
     rows: f64,
 }
@@ -145,12 +147,13 @@ fn load(db: &Database, table: &str, batches: &[RecordBatch]) -> Result<Measured>
     Ok(Measured {
         seconds: began.elapsed().as_secs_f64(),
         cpu_seconds: cpu_seconds()? - cpu,
+        client_cpu_seconds: None,
         bytes: batches.iter().map(memory::wire_bytes).sum(),
         rows: counts.written as f64,
     })
 }
 
-/// Runs the client; it prints seconds, bytes and rows.
+/// Runs the client; it prints seconds, bytes, rows, and its CPU seconds.
 fn measured(python: &Path, arguments: &[&str]) -> Result<Measured> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("flight/client.py");
     let cpu = cpu_seconds()?;
@@ -163,14 +166,18 @@ fn measured(python: &Path, arguments: &[&str]) -> Result<Measured> {
     let text = String::from_utf8(output.stdout)?;
     let numbers: Vec<f64> =
         text.split_whitespace().map(str::parse).collect::<std::result::Result<_, _>>()?;
-    let [seconds, bytes, rows] = numbers[..] else { return Err(format!("said {text}").into()) };
-    Ok(Measured { seconds, cpu_seconds, bytes, rows })
+    let [seconds, bytes, rows, client] = numbers[..] else {
+        return Err(format!("said {text}").into());
+    };
+    Ok(Measured { seconds, cpu_seconds, client_cpu_seconds: Some(client), bytes, rows })
 }
 
 fn report(what: &str, measured: &Measured) {
-    let Measured { seconds, cpu_seconds, bytes, rows } = measured;
+    let Measured { seconds, cpu_seconds, client_cpu_seconds, bytes, rows } = measured;
+    let client =
+        client_cpu_seconds.map_or(String::new(), |own| format!("; client {own:5.2} CPU s"));
     println!(
-        "{what:34} {seconds:7.2} s  {:6.2} GB  {:5.2} GB/s  {:7.2} M rows/s  server {cpu_seconds:5.2} CPU s, {:5.2} GB a CPU second",
+        "{what:34} {seconds:7.2} s  {:6.2} GB  {:5.2} GB/s  {:7.2} M rows/s  server {cpu_seconds:5.2} CPU s, {:5.2} GB a CPU second{client}",
         bytes / 1e9,
         bytes / 1e9 / seconds,
         rows / 1e6 / seconds,
