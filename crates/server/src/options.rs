@@ -40,6 +40,13 @@ pub struct ServerOptions {
     /// Statements that are planned, or change something, at the same time; more wait. Default: four
     /// for each of the machine's cores.
     pub statements_max: usize,
+    /// Statements, and loads, that wait for their turn; more are refused. Default 256.
+    pub statements_queued_max: usize,
+    /// Loads of rows that run at the same time; more wait. They wait for their clients and so do not
+    /// take the places of statements. Default: two for each of the machine's cores.
+    pub ingests_max: usize,
+    /// How long a load waits for its client's next rows; then it fails. Default one minute.
+    pub ingest_idle: Duration,
     /// Prepared statements a client may keep open. Default 1,000.
     pub prepared_max: usize,
     /// Queries a client may have asked for and not fetched to their end. Default 1,000.
@@ -85,6 +92,9 @@ impl Default for ServerOptions {
             message_bytes_max: 64 << 20,
             batch_bytes: 2 << 20,
             statements_max: 4 * cores,
+            statements_queued_max: 256,
+            ingests_max: 2 * cores,
+            ingest_idle: Duration::from_secs(60),
             prepared_max: 1_000,
             queries_max: 1_000,
             transactions_max: 16,

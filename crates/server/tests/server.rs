@@ -6,12 +6,16 @@
 mod abuse;
 #[path = "server/auth.rs"]
 mod auth;
+#[path = "server/cancel.rs"]
+mod cancel;
 #[path = "server/guarded.rs"]
 mod guarded;
 #[path = "server/harness.rs"]
 mod harness;
 #[path = "server/ingest.rs"]
 mod ingest;
+#[path = "server/killed.rs"]
+mod killed;
 #[path = "server/load.rs"]
 mod load;
 #[path = "server/metadata.rs"]
@@ -26,3 +30,5 @@ mod statements;
 mod tls;
 #[path = "server/transactions.rs"]
 mod transactions;
+#[path = "server/vanished.rs"]
+mod vanished;

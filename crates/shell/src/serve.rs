@@ -38,6 +38,9 @@ pub(crate) struct ServeArguments {
     /// Memory of one client's sorts, joins and aggregates
     #[arg(long, value_name = "SIZE", default_value = "256MiB")]
     session_memory: Size,
+    /// Memory of one statement's, and of the rows that it changes until they are committed
+    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
+    statement_memory: Size,
     /// Open connections
     #[arg(long, value_name = "N", default_value_t = ServerOptions::default().connections_max)]
     connections_max: usize,
@@ -60,6 +63,15 @@ pub(crate) struct ServeArguments {
     /// Statements that are planned or change something at the same time; more wait
     #[arg(long, value_name = "N", default_value_t = ServerOptions::default().statements_max)]
     statements_max: usize,
+    /// Statements, and loads, that wait for their turn; more are refused
+    #[arg(long, value_name = "N", default_value_t = ServerOptions::default().statements_queued_max)]
+    statements_queued_max: usize,
+    /// Loads of rows that run at the same time; more wait
+    #[arg(long, value_name = "N", default_value_t = ServerOptions::default().ingests_max)]
+    ingests_max: usize,
+    /// Time that a load waits for its client's next rows
+    #[arg(long, value_name = "TIME", default_value_t = Span(ServerOptions::default().ingest_idle))]
+    ingest_idle: Span,
     /// Time for a call, its stream of rows included
     #[arg(long, value_name = "TIME", default_value_t = Span(ServerOptions::default().statement_timeout))]
     statement_timeout: Span,
@@ -174,6 +186,7 @@ pub(crate) fn serve(arguments: &ServeArguments) -> Result<()> {
     let mut builder = Database::builder(&arguments.db).memory_limit(arguments.memory.0);
     builder.sql_options().text_bytes_max = arguments.command_bytes_max.0;
     builder.sql_options().session_memory_bytes = arguments.session_memory.0;
+    builder.sql_options().statement_memory_bytes = arguments.statement_memory.0;
     let db = builder.open()?;
     let server = siltdb::serve(&db, options(arguments))?;
     // For who waits for it.
@@ -210,6 +223,9 @@ fn options(arguments: &ServeArguments) -> ServerOptions {
         message_bytes_max: arguments.message_bytes_max.0,
         batch_bytes: arguments.batch_bytes.0,
         statements_max: arguments.statements_max,
+        statements_queued_max: arguments.statements_queued_max,
+        ingests_max: arguments.ingests_max,
+        ingest_idle: arguments.ingest_idle.0,
         prepared_max: arguments.prepared_max,
         queries_max: arguments.queries_max,
         transactions_max: arguments.transactions_max,

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use arrow_flight::FlightData;
 use arrow_flight::decode::FlightRecordBatchStream;
@@ -163,13 +164,16 @@ impl FlightService {
         let target = target(&command)?;
         let transaction = transaction_of(session, command.transaction_id)?;
         let mut batches = batches(stream);
-        let first = next(&mut batches).await.transpose().map_err(read_error)?;
+        let idle = self.options.ingest_idle;
+        let first = tokio::time::timeout(idle, next(&mut batches)).await;
+        let first = first.unwrap_or_else(|_| Some(Err(silent(idle))));
+        let first = first.transpose().map_err(read_error)?;
         let schema = batches.schema().cloned();
         let schema = schema.ok_or_else(|| Status::invalid_argument("no schema was sent"))?;
 
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
         let mut own = session.sql(&self.shared);
-        let load = self.workers.run(move || {
+        let load = self.loaders.run(move || {
             let mut rows = Received(receiver, false);
             let mut load = |session: &mut Session| {
                 let counts = session.ingest(SchemaRef::clone(&schema), &mut rows, &target);
@@ -192,13 +196,23 @@ impl FlightService {
                     // Who loads has failed, and says why.
                     return;
                 }
-                batch = next(&mut batches).await;
+                batch = match tokio::time::timeout(idle, next(&mut batches)).await {
+                    Ok(batch) => batch,
+                    Err(_) => Some(Err(silent(idle))),
+                };
             }
             drop(sender.send(Sent::End).await);
         };
         let (counts, ()) = futures::join!(load, send);
         Ok(i64::try_from(counts?.written).unwrap_or(i64::MAX))
     }
+}
+
+/// Why a load ends whose client sends nothing.
+fn silent(idle: Duration) -> FlightError {
+    let seconds = idle.as_secs_f64();
+    let message = format!("no rows came for {seconds} s (--ingest-idle)");
+    FlightError::Tonic(Box::new(Status::deadline_exceeded(message)))
 }
 
 fn unreadable(error: FlightError) -> Error {

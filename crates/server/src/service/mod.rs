@@ -61,13 +61,18 @@ pub(crate) struct FlightService {
     shared: Arc<Shared>,
     options: Arc<ServerOptions>,
     workers: Workers,
+    loaders: Workers,
 }
 
 impl FlightService {
     /// The service over a database.
     pub(crate) fn new(shared: Arc<Shared>, options: Arc<ServerOptions>) -> Self {
-        let workers = Workers::new(options.statements_max);
-        Self { shared, options, workers }
+        let waiting = options.statements_queued_max;
+        let workers =
+            |most: usize, what: &str| Workers::new(most, waiting, what, "--statements-queued-max");
+        let (statements, loads) = (options.statements_max, options.ingests_max);
+        let (workers, loaders) = (workers(statements, "statements"), workers(loads, "loads"));
+        Self { shared, options, workers, loaders }
     }
 
     fn encoding<T>(&self, request: &Request<T>) -> Result<Encoding, Status> {

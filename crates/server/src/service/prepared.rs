@@ -16,7 +16,7 @@ use datafusion::arrow::ipc::writer::IpcWriteOptions;
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 use parking_lot::Mutex;
-use silt_sql::{ErrorKind, Params, Prepared, Session, StatementResult};
+use silt_sql::{ErrorKind, InterruptHandle, Params, Prepared, Session, StatementResult};
 use tokio::sync::watch;
 use tonic::{Code, Status};
 
@@ -25,6 +25,7 @@ use super::transaction::TransactionHandle;
 use crate::limits;
 use crate::status::status;
 use crate::stream::{Rows, wire_schema};
+use crate::work::Ends;
 
 /// How often rows that lost against another commit are tried.
 const ATTEMPTS: usize = 10;
@@ -136,27 +137,27 @@ impl PreparedHandle {
 
     /// Runs it with the rows of parameters that were bound. Blocks until rows can be read, or until
     /// the change is committed.
-    pub(super) fn run(&self) -> Result<Outcome, Status> {
+    pub(super) fn run(&self, handle: &InterruptHandle) -> Result<Outcome, Status> {
         let bound = self.bound.lock().clone();
         match self.columns() {
-            Some(columns) => Ok(Outcome::Rows(columns, self.query(bound.as_ref())?)),
-            None => self.change(bound).map(|_| Outcome::Done),
+            Some(columns) => Ok(Outcome::Rows(columns, self.query(bound.as_ref(), handle)?)),
+            None => self.change(bound, handle).map(|_| Outcome::Done),
         }
     }
 
     /// Runs a change of rows once for each row of parameters, all in one commit.
-    fn change(&self, bound: Option<RecordBatch>) -> Result<u64, Status> {
+    fn change(&self, bound: Option<RecordBatch>, handle: &InterruptHandle) -> Result<u64, Status> {
         let _transaction = self.transaction()?;
         let own = self.own.as_ref().map(Mutex::lock);
         let Some(bound) = bound.filter(|_| !self.parameters.is_empty()) else {
-            return self.count(&Params::none());
+            return self.count(&Params::none(), handle);
         };
         match bound.num_rows() {
-            1 => self.count(&self.params(&bound, 0)?),
+            1 => self.count(&self.params(&bound, 0)?, handle),
             _ => match self.prepared.execute_batch(&bound) {
                 Err(error) if error.kind() == ErrorKind::Unsupported => match own {
-                    Some(mut own) => self.together(&mut own, &bound),
-                    None => self.one_by_one(&bound),
+                    Some(mut own) => self.together(&mut own, &bound, handle),
+                    None => self.one_by_one(&bound, handle),
                 },
                 done => done.map_err(|error| status(&error)),
             },
@@ -164,12 +165,17 @@ impl PreparedHandle {
     }
 
     /// Runs it once for each row of parameters, in one transaction of its own.
-    fn together(&self, session: &mut Session, bound: &RecordBatch) -> Result<u64, Status> {
+    fn together(
+        &self,
+        session: &mut Session,
+        bound: &RecordBatch,
+        handle: &InterruptHandle,
+    ) -> Result<u64, Status> {
         let mut attempt = 1;
         loop {
             session.begin(false).map_err(|error| status(&error))?;
             let done = self
-                .one_by_one(bound)
+                .one_by_one(bound, handle)
                 .and_then(|rows| session.commit().map(|()| rows).map_err(|error| status(&error)));
             if session.is_in_transaction() {
                 session.rollback().map_err(|error| status(&error))?;
@@ -181,12 +187,13 @@ impl PreparedHandle {
         }
     }
 
-    fn one_by_one(&self, bound: &RecordBatch) -> Result<u64, Status> {
-        (0..bound.num_rows()).map(|row| self.count(&self.params(bound, row)?)).sum()
+    fn one_by_one(&self, bound: &RecordBatch, handle: &InterruptHandle) -> Result<u64, Status> {
+        (0..bound.num_rows()).map(|row| self.count(&self.params(bound, row)?, handle)).sum()
     }
 
-    fn count(&self, params: &Params) -> Result<u64, Status> {
-        match self.prepared.execute(params).map_err(|error| status(&error))? {
+    fn count(&self, params: &Params, handle: &InterruptHandle) -> Result<u64, Status> {
+        goes_on(handle)?;
+        match self.prepared.execute_until(params, handle).map_err(|error| status(&error))? {
             StatementResult::Count { rows, .. } => Ok(rows),
             StatementResult::Rows { mut stream, .. } => stream.try_fold(0, |rows, batch| {
                 Ok(rows + batch.map_err(|error| status(&error))?.num_rows() as u64)
@@ -195,7 +202,7 @@ impl PreparedHandle {
     }
 
     /// The rows of a query, one run after another for each row of parameters.
-    fn query(&self, bound: Option<&RecordBatch>) -> Result<Rows, Status> {
+    fn query(&self, bound: Option<&RecordBatch>, handle: &InterruptHandle) -> Result<Rows, Status> {
         let transaction = self.transaction()?;
         let bound = bound.filter(|_| !self.parameters.is_empty());
         let runs = match bound {
@@ -206,7 +213,8 @@ impl PreparedHandle {
         };
         let mut streams = Vec::with_capacity(runs.len());
         for params in &runs {
-            match self.prepared.execute(params).map_err(|error| status(&error))? {
+            goes_on(handle)?;
+            match self.prepared.execute_until(params, handle).map_err(|error| status(&error))? {
                 StatementResult::Rows { stream, .. } => streams.push(stream),
                 StatementResult::Count { .. } => {
                     return Err(Status::internal("a query gave a number instead of rows"));
@@ -260,6 +268,14 @@ impl PreparedHandle {
             )));
         }
         Ok(params)
+    }
+}
+
+/// What was cancelled before it began, or between two of its runs, ends there.
+fn goes_on(handle: &InterruptHandle) -> Result<(), Status> {
+    match handle.was_used() {
+        true => Err(Status::cancelled("the statement was cancelled")),
+        false => Ok(()),
     }
 }
 
@@ -333,14 +349,15 @@ impl FlightService {
         rows: Option<RecordBatch>,
     ) -> Result<i64, Status> {
         limits::note_statement(statement.text());
-        let work = move || {
+        let (ends, cancelled) = (Ends::default(), statement.cancelled());
+        let work = move |handle: &InterruptHandle| {
             if rows.is_some() {
                 statement.bind(rows)?;
             }
             let bound = statement.bound.lock().take();
-            statement.change(bound)
+            statement.change(bound, handle)
         };
-        let changed = self.workers.run(work).await?;
+        let changed = self.workers.run_until(cancelled, &ends, work).await?;
         Ok(i64::try_from(changed).unwrap_or(i64::MAX))
     }
 }

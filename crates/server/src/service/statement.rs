@@ -9,6 +9,7 @@ use arrow_flight::sql::TicketStatementQuery;
 use arrow_flight::{FlightDescriptor, FlightInfo};
 use bytes::Bytes;
 use futures::FutureExt;
+use silt_sql::InterruptHandle;
 use tonic::{Response, Status};
 
 use super::prepared::{Outcome, PreparedHandle};
@@ -18,6 +19,7 @@ use crate::limits;
 use crate::session::ClientSession;
 use crate::status::status;
 use crate::stream::{Encoding, FlightStream};
+use crate::work::Ends;
 
 /// A statement that was asked for, until its rows are fetched.
 pub(crate) struct QueryHandle {
@@ -121,14 +123,15 @@ impl FlightService {
     ) -> Result<Response<DoGetStream>, Status> {
         limits::note_statement(statement.text());
         let cancelled = statement.cancelled().boxed();
-        let running = Arc::clone(&statement);
-        let outcome = self.workers.run(move || running.run()).await?;
+        let (ends, running) = (Ends::default(), Arc::clone(&statement));
+        let work = move |handle: &InterruptHandle| running.run(handle);
+        let outcome = self.workers.run_until(statement.cancelled(), &ends, work).await?;
         let (schema, rows) = match outcome {
             Outcome::Rows(schema, rows) => (schema, rows),
             Outcome::Done => (statement.announced(), Box::pin(futures::stream::empty()) as _),
         };
-        // The statement is in use as long as its rows are read.
-        let held = Box::new((statement, held));
+        // The statement is in use as long as its rows are read, and ends with them.
+        let held = Box::new((ends, statement, held));
         Ok(Response::new(Box::pin(FlightStream::new(schema, rows, encoding, cancelled, held))))
     }
 

@@ -78,7 +78,7 @@ impl FlightService {
         }
         let transaction = session.transactions().get(handle)?;
         let ended = Arc::clone(&transaction);
-        let done = self.workers.run(move || ended.end(action)).await;
+        let done = self.workers.run_always(move || ended.end(action)).await;
         session.transactions().remove(handle);
         done
     }

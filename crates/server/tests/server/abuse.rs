@@ -12,7 +12,7 @@ use arrow_flight::Ticket;
 use arrow_flight::sql::{
     CommandStatementIngest, TableDefinitionOptions, TableExistsOption, TableNotExistOption,
 };
-use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use silt_server::{Server, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +27,7 @@ use crate::guarded::{
 use crate::harness::channel;
 
 /// How often something is done.
-fn times(short: usize, long: usize) -> usize {
+pub fn times(short: usize, long: usize) -> usize {
     if std::env::var_os("SILT_LONG").is_some() { long } else { short }
 }
 
@@ -58,33 +58,51 @@ impl Witness {
         Self { stop, asked }
     }
 
-    /// Ends it and shows what it saw.
-    async fn report(self, what: &str) {
+    /// Ends it and gives the times that it saw, sorted.
+    async fn stop(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
         let mut took = self.asked.await.unwrap();
         took.sort();
         assert!(!took.is_empty(), "nobody was answered");
-        let at = |part: usize| took[(took.len() - 1) * part / 100];
-        println!("{what}: {} queries, median {:?}, p99 {:?}", took.len(), at(50), at(99));
+        Seen(took)
     }
 }
 
-async fn beside<T>(
+/// How long queries took, sorted.
+struct Seen(Vec<Duration>);
+
+impl Seen {
+    fn at(&self, percent: usize) -> Duration {
+        self.0[(self.0.len() - 1) * percent / 100]
+    }
+}
+
+/// Does something while another client asks, and shows what that client saw alone and beside it.
+pub async fn beside<T>(
     server: &Server,
     user: Option<&str>,
     what: &str,
     abuse: impl Future<Output = T>,
 ) {
-    let quiet = Witness::new(server, user).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    quiet.report("alone").await;
+    let alone = Witness::new(server, user).await;
+    tokio::time::sleep(Duration::from_millis(times(500, 3_000) as u64)).await;
+    let alone = alone.stop().await;
     let witness = Witness::new(server, user).await;
     abuse.await;
-    witness.report(what).await;
+    let beside = witness.stop().await;
+    println!(
+        "{what}: median {:?} alone, {:?} beside; p99 {:?} alone, {:?} beside ({:.1} times); {} queries",
+        alone.at(50),
+        beside.at(50),
+        alone.at(99),
+        beside.at(99),
+        beside.at(99).as_secs_f64() / alone.at(99).as_secs_f64(),
+        beside.0.len(),
+    );
 }
 
 /// A row to ask for, and no users.
-fn table() -> Arc<silt_sql::Shared> {
+pub fn table() -> Arc<silt_sql::Shared> {
     let shared = database();
     run(&shared, "CREATE TABLE t (a BIGINT PRIMARY KEY, b TEXT)");
     run(&shared, "INSERT INTO t VALUES (1, 'one')");
@@ -187,7 +205,7 @@ async fn calls_that_are_reset_at_once_leave_nothing_behind() {
 }
 
 /// A new table.
-fn ingest(table: &str) -> CommandStatementIngest {
+pub fn ingest(table: &str) -> CommandStatementIngest {
     CommandStatementIngest {
         table_definition_options: Some(TableDefinitionOptions {
             if_not_exist: TableNotExistOption::Create.into(),
@@ -356,4 +374,40 @@ async fn health_and_metrics_are_answered_and_nothing_else() {
     for path in ["/", "/metrics/", "/../etc/passwd", "/debug"] {
         assert!(http(&server, path).await.starts_with("HTTP/1.1 404"), "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loads_that_send_nothing_hold_up_loads_and_nobody_else_and_end() {
+    let limits = ServerOptions {
+        ingests_max: 2,
+        statements_max: 2,
+        ingest_idle: Duration::from_secs(2),
+        ..with_http()
+    };
+    let server = serve_over(&table(), limits);
+    let row = |n: i64| {
+        let a: ArrayRef = Arc::new(Int64Array::from(vec![n]));
+        RecordBatch::try_from_iter([("a", a)]).unwrap()
+    };
+    let abuse = async {
+        let slow = (0..times(6, 20)).map(|number| {
+            let (row, address) = (row(0), server.local_addr());
+            async move {
+                let mut client = connected(address).await.unwrap();
+                let endless = futures::stream::iter([Ok(row)]).chain(futures::stream::pending());
+                let table = ingest(&format!("slow{number}"));
+                status(client.execute_ingest(table, endless).await.unwrap_err())
+            }
+        });
+        for ended in futures::future::join_all(slow).await {
+            assert!(ended.message().contains("--ingest-idle"), "{ended}");
+        }
+        // Their places are free again.
+        let mut client = anonymous(&server).await;
+        let rows = futures::stream::iter([Ok(row(1))]);
+        assert_eq!(client.execute_ingest(ingest("quick"), rows).await.unwrap(), 1);
+    };
+    beside(&server, None, "loads that send nothing", abuse).await;
+    let mut client = anonymous(&server).await;
+    assert_eq!(rows(&mut client, "SHOW TABLES").await.unwrap(), "main quick\nmain t");
 }
