@@ -64,7 +64,7 @@ pub use key::{OpKind, SEQ_MAX, SeqNo, TreeId};
 pub use options::{Durability, FastPaths, MemtableKind, Options};
 pub use read::{
     Counter, EncodedRows, KeyRange, MultiGet, Predicate, ReadCounters, Scan, ScanOrder,
-    ScanRequest, TreeStatistics,
+    ScanRequest, ScanWatch, TreeStatistics,
 };
 pub use snapshot::Snapshot;
 pub use transaction::Transaction;

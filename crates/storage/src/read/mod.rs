@@ -29,7 +29,7 @@ mod tests;
 pub use counters::{Counter, ReadCounters};
 pub use encoded::EncodedRows;
 pub use multi_get::MultiGet;
-pub use request::{KeyRange, Predicate, ScanOrder, ScanRequest};
+pub use request::{KeyRange, Predicate, ScanOrder, ScanRequest, ScanWatch};
 pub use scan::Scan;
 pub use statistics::TreeStatistics;
 

@@ -1,12 +1,14 @@
 //! What a scan is asked for: [`ScanRequest`], with its [`KeyRange`], [`ScanOrder`] and
 //! [`Predicate`].
 
+use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use silt_codec::{CompareOp, Value, successor};
 
 use super::ReadCounters;
+use crate::Result;
 
 /// A stretch of user keys, as bytes of the tree's [`KeyCodec`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,6 +192,17 @@ pub struct ScanRequest {
     pub part_rows: usize,
     /// Where the work is counted.
     pub counters: Arc<ReadCounters>,
+    /// Whom the scan asks whether it may go on. Default: nobody.
+    pub watch: Option<Arc<dyn ScanWatch>>,
+}
+
+/// Is asked by a scan before each row group that it reads: it may read many without giving a row.
+pub trait ScanWatch: fmt::Debug + Send + Sync {
+    /// Whether the scan may go on.
+    ///
+    /// # Errors
+    /// What the scan ends with.
+    fn go_on(&self) -> Result<()>;
 }
 
 impl ScanRequest {
@@ -206,6 +219,7 @@ impl ScanRequest {
             batch_rows: 8_192,
             part_rows: 16,
             counters: Arc::default(),
+            watch: None,
         }
     }
 }

@@ -153,6 +153,7 @@ pub(crate) fn scan(tree: &TreeState, request: &ScanRequest, snapshot: &Snapshot)
         rows_max: request.batch_rows,
         part_rows: request.part_rows,
         counters: Arc::clone(&request.counters),
+        watch: request.watch.clone(),
     };
     Ok(Scan {
         schema,

@@ -14,7 +14,7 @@ use silt_codec::{BatchBuilder, KeyBuffer, Schemas};
 use super::late::{GroupRows, Late};
 use super::merge::{Entries, EntrySource};
 use super::visible::Visibility;
-use super::{KeyRange, ReadCounters};
+use super::{KeyRange, ReadCounters, ScanWatch};
 use crate::memtable::TreeMemtable;
 use crate::sstable::{EntryBatch, GroupEntry, RowGroup, SsTableReader};
 use crate::state::Context;
@@ -88,6 +88,7 @@ pub(crate) struct SourceContext {
     /// Rows that sources read at first.
     pub(crate) part_rows: usize,
     pub(crate) counters: Arc<ReadCounters>,
+    pub(crate) watch: Option<Arc<dyn ScanWatch>>,
 }
 
 impl SourceContext {
@@ -97,6 +98,7 @@ impl SourceContext {
         groups: &Groups,
         index: usize,
     ) -> Result<(RowGroup, Range<usize>)> {
+        self.watch.as_ref().map_or(Ok(()), |watch| watch.go_on())?;
         let group = groups.reader.group(index, self.schemas.current(), &self.projection)?;
         self.counters.groups_read.add(1);
         self.counters.bytes_read.add(group.encoded_bytes(&self.projection));

@@ -1,13 +1,14 @@
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::RecordBatch;
 use silt_codec::{CompareOp, Value, ValueRef};
 
 use super::harness::{A, ALL, B, Harness, Row, T, V, small_options};
-use super::{KeyRange, Predicate, ReadCounters, ScanOrder, ScanRequest};
+use super::{KeyRange, Predicate, ReadCounters, ScanOrder, ScanRequest, ScanWatch};
 use crate::vfs::{Random, SeededRandom};
-use crate::{Options, Snapshot};
+use crate::{Error, ErrorKind, Options, Result, Snapshot};
 
 fn below(random: &SeededRandom, bound: u64) -> u64 {
     random.next_u64() % bound
@@ -353,6 +354,47 @@ fn count_without_columns_decodes_nothing() {
     assert!(batches.iter().all(|rows| *rows <= 50));
 }
 
+/// Lets so many row groups be read.
+#[derive(Debug)]
+struct Allowance(AtomicUsize);
+
+impl ScanWatch for Allowance {
+    fn go_on(&self) -> Result<()> {
+        let left =
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        left.map(drop).map_err(|_| Error::new(ErrorKind::Interrupted, "enough"))
+    }
+}
+
+#[test]
+fn scan_that_finds_nothing_ends_where_its_watch_says_so() {
+    let mut tree = Harness::new(small_options());
+    tree.put_all((0..2_000).map(|key| key * 2), 1);
+    tree.flush_to(6);
+    let now = tree.engine.snapshot();
+    // Within the range of every group's values, and in none.
+    let nothing = Predicate::Compare { column: V, op: CompareOp::Eq, value: Value::Int(-1) };
+    let or = Predicate::Or(vec![nothing.clone(), nothing]);
+    for order in [ScanOrder::Unordered, ScanOrder::Forward, ScanOrder::Reverse] {
+        for filter in [None, Some(or.clone())] {
+            let mut request = ordered(order);
+            (request.filter, request.exact) = (filter, true);
+            let counters = counted(&mut request);
+            tree.tree.scan(&request, &now).unwrap().for_each(|batch| drop(batch.unwrap()));
+            let groups = usize::try_from(counters.groups_read.get()).unwrap();
+            for allowed in 0..=groups {
+                request.watch = Some(Arc::new(Allowance(AtomicUsize::new(allowed))));
+                let ended =
+                    tree.tree.scan(&request, &now).unwrap().find_map(std::result::Result::err);
+                assert_eq!(
+                    ended.map(|error| error.kind()),
+                    (allowed < groups).then_some(ErrorKind::Interrupted)
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn limit_ends_a_scan_in_either_direction() {
     let mut tree = Harness::new(small_options());
@@ -428,7 +470,7 @@ fn failed_compaction_removes_its_outputs_and_keeps_its_inputs() {
         next_file_id: &|| 90_000 + steps.get(),
         go_on: &|| {
             steps.set(steps.get() + 1);
-            if steps.get() > 20 { Err(crate::Error::internal("enough")) } else { Ok(()) }
+            if steps.get() > 20 { Err(Error::internal("enough")) } else { Ok(()) }
         },
     };
     assert_eq!(crate::compaction::run(&job, &picked).unwrap_err().to_string(), "enough");

@@ -375,6 +375,7 @@ fn sources(
         rows_max,
         part_rows: rows_max,
         counters: Arc::default(),
+        watch: None,
     };
     let mut sources = Vec::new();
     for run in runs {
