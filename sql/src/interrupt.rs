@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
+use silt_storage::ScanWatch;
 
 use crate::{Error, ErrorKind, Result, SqlOptions, memory};
 
@@ -114,6 +115,13 @@ impl Run {
     pub(crate) fn claim(&self, what: &str) -> Claim {
         let claim = || MemoryConsumer::new(what).register(&self.memory.memory_pool);
         Claim(self.is_bounded.then(claim))
+    }
+}
+
+impl ScanWatch for Run {
+    fn go_on(&self) -> silt_storage::Result<()> {
+        let ended = |error: Error| silt_storage::Error::new(error.kind(), error.message());
+        self.check_read().map_err(ended)
     }
 }
 

@@ -411,7 +411,8 @@ fn joins(config: &mut ConfigOptions, options: &SqlOptions) {
     optimizer.hash_join_single_partition_threshold_rows = rows;
     optimizer.hash_join_single_partition_threshold = rows * COLLECTED_ROW_BYTES;
     optimizer.hash_join_inlist_pushdown_max_distinct_values = LISTED_KEYS_MAX;
-    let memory = options.memory_bytes.min(options.session_memory_bytes);
+    let memory = options.session_memory_bytes.min(options.statement_memory_bytes);
+    let memory = options.memory_bytes.min(memory);
     config.execution.perfect_hash_join_small_build_threshold =
         memory / JOIN_ARRAY_SHARE / size_of::<u32>();
 }

@@ -264,7 +264,7 @@ impl SiltScan {
     }
 
     /// The rows of a partition before they are decoded, in its order.
-    pub(crate) fn reader(&self, partition: usize) -> Result<EncodedReader> {
+    pub(crate) fn reader(&self, partition: usize, context: &TaskContext) -> Result<EncodedReader> {
         let Some(access) = self.parts.partitions.get(partition) else {
             return internal_err!("partition {partition} of a scan");
         };
@@ -274,7 +274,8 @@ impl SiltScan {
         };
         let (parts, counters) = (Arc::clone(&self.parts), Arc::clone(&self.counters));
         let (narrowing, order) = (Narrowing::new(&parts), self.order);
-        Ok(EncodedReader { parts, counters, ranges, order, scan: None, narrowing })
+        let run = context.session_config().get_extension::<Run>();
+        Ok(EncodedReader { parts, counters, run, ranges, order, scan: None, narrowing })
     }
 
     /// Whether batches may come out small.
@@ -659,7 +660,8 @@ impl ScanStream {
     }
 
     fn open(&self, range: KeyRange) -> silt_storage::Result<Box<Scan>> {
-        let mut scan = open(&self.parts, range, self.order, self.left, &self.counters)?;
+        let Self { parts, order, left, counters, run, .. } = self;
+        let mut scan = open(parts, range, *order, *left, counters, run.as_ref())?;
         scan.narrow(self.narrowing.predicate.clone());
         Ok(scan)
     }
@@ -710,6 +712,7 @@ fn open(
     order: ScanOrder,
     left: Option<usize>,
     counters: &Arc<ReadCounters>,
+    run: Option<&Arc<Run>>,
 ) -> silt_storage::Result<Box<Scan>> {
     let request = ScanRequest {
         filter: parts.predicate.clone(),
@@ -718,6 +721,7 @@ fn open(
         order,
         limit: left.filter(|_| parts.exact || parts.absorbed),
         counters: Arc::clone(counters),
+        watch: run.map(|run| Arc::clone(run) as _),
         ..ScanRequest::new(range, parts.projection.clone())
     };
     parts.tree.scan(&request, &parts.snapshot).map(Box::new)
@@ -727,6 +731,7 @@ fn open(
 pub(crate) struct EncodedReader {
     parts: Arc<ScanParts>,
     counters: Arc<ReadCounters>,
+    run: Option<Arc<Run>>,
     /// Last first.
     ranges: Vec<KeyRange>,
     order: ScanOrder,
@@ -755,7 +760,8 @@ impl EncodedReader {
                 self.scan = None;
                 return Ok(None);
             };
-            let scan = open(&self.parts, range, self.order, None, &self.counters);
+            let (order, run) = (self.order, self.run.as_ref());
+            let scan = open(&self.parts, range, order, None, &self.counters, run);
             let mut scan = scan.map_err(crate::Error::from)?;
             scan.narrow(self.narrowing.predicate.clone());
             self.scan = Some(scan);

@@ -143,7 +143,7 @@ impl ExecutionPlan for SiltAggregate {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         Ok(Box::pin(AggregateStream {
-            reader: self.scan.reader(partition)?,
+            reader: self.scan.reader(partition, &context)?,
             metrics: BaselineMetrics::new(&self.metrics, partition),
             rows_max: context.session_config().batch_size(),
             table: Table::new(Arc::clone(&self.plan))?,
