@@ -148,18 +148,13 @@ impl<'a> Bench<'a> {
     }
 
     fn add(&mut self, rows: &mut Vec<Row>, path: &Path, record: Record, on: bool) {
-        let same = |row: &&mut Row| {
-            (&row.like.work, &row.like.case, &row.like.door)
-                == (&record.work, &record.case, &record.door)
-        };
+        let of = |record: &Record| (record.work.clone(), record.case.clone(), record.door.clone());
         let value = record.value;
-        let index = match rows.iter_mut().position(|mut row| same(&&mut row)) {
-            Some(index) => index,
-            None => {
-                rows.push(Row { like: record.clone(), with: Vec::new(), without: Vec::new() });
-                rows.len() - 1
-            }
-        };
+        let found = rows.iter().position(|row| of(&row.like) == of(&record));
+        let index = found.unwrap_or_else(|| {
+            rows.push(Row { like: record.clone(), with: Vec::new(), without: Vec::new() });
+            rows.len() - 1
+        });
         let row = &mut rows[index];
         let agree = |(theirs, ours): (&Answer, &Answer)| theirs.agrees(ours);
         if !row.like.answers.iter().zip(&record.answers).all(agree) {
