@@ -127,6 +127,14 @@ fn prepare_values(
     targets: &[usize],
     rows: &mut [Parens<Vec<Expr>>],
 ) -> Result<()> {
+    let is_decimal = |place: usize| {
+        let sql_type = &table.columns[targets[place]].sql_type;
+        matches!(sql_type, SqlType::Decimal(..))
+    };
+    let is_inexact = |place: usize, digits: &str| {
+        is_decimal(place) && (digits.contains('.') || digits.len() > 18)
+    };
+    // Or will have one: all cells of a column are made of one type.
     let mut has_text = vec![false; targets.len()];
     for row in rows.iter_mut() {
         if row.len() != targets.len() {
@@ -137,17 +145,16 @@ fn prepare_values(
                 *expr = default_expr(table, targets[place])?;
             }
             has_text[place] |= matches!(expr, Expr::Value(value)
-                if matches!(value.value, Value::SingleQuotedString(_)));
+                if matches!(value.value, Value::SingleQuotedString(_)))
+                || number(expr).is_some_and(|digits| is_inexact(place, &digits));
         }
     }
     for row in rows {
         for (place, expr) in row.iter_mut().enumerate() {
             let sql_type = &table.columns[targets[place]].sql_type;
-            let decimal = matches!(sql_type, SqlType::Decimal(..));
             let reads_text = *sql_type != SqlType::Blob && !sql_type.arrow().is_nested();
-            let inexact = |digits: &str| decimal && (digits.contains('.') || digits.len() > 18);
             match number(expr) {
-                Some(digits) if has_text[place] || inexact(&digits) => {
+                Some(digits) if has_text[place] => {
                     *expr = Expr::Value(Value::SingleQuotedString(digits).into());
                 }
                 None if has_text[place] && !is_literal(expr) && reads_text => *expr = text(expr),

@@ -1,8 +1,8 @@
 //! INSERT in all its forms.
 
-use silt_sql::{AppendMode, ErrorKind, Params};
+use silt_sql::{AppendMode, ErrorKind, Params, Session, Shared, SqlOptions};
 
-use super::harness::db;
+use super::harness::{Db, db};
 
 #[test]
 fn values_come_back_as_they_went_in() {
@@ -23,6 +23,29 @@ fn values_come_back_as_they_went_in() {
         "true -128 32767 -2147483648 9223372036854775807 1.5 0.1 12345678901234.5678 a'b 00ff \
          2026-11-20 12:34:56.789 2026-11-20T12:34:56.789 2026-11-20T10:34:56Z 18446744073709551615"
     );
+}
+
+#[test]
+fn numbers_of_every_spelling_stand_in_one_values() {
+    for point_statements in [true, false] {
+        let options = SqlOptions { point_statements, ..SqlOptions::default() };
+        let storage = silt_storage::Options::default();
+        let mut db = Db { session: Session::new(Shared::in_memory(storage, options).unwrap()) };
+        db.run("CREATE TABLE t (id BIGINT PRIMARY KEY, p DECIMAL(20,2), d DOUBLE)");
+        for (first, rows) in [
+            (10, "(10, 5.5, 1), (11, 1, 2.5), (12, NULL, NULL), (13, -7, -0.5)"),
+            (20, "(20, 1, 2.5), (21, 5.5, 1), (22, '3.25', '4'), (23, 1 + 1, 2)"),
+            (30, "(30, 123456789012345678, 1), (31, 2, 1), (32, 0.01, 1e2), (33, 4, 3)"),
+        ] {
+            assert_eq!(db.run(&format!("INSERT INTO t VALUES {rows}")), 4, "from {first}");
+        }
+        assert_eq!(
+            db.rows("SELECT * FROM t"),
+            "10 5.50 1.0\n11 1.00 2.5\n12 NULL NULL\n13 -7.00 -0.5\n\
+             20 1.00 2.5\n21 5.50 1.0\n22 3.25 4.0\n23 2.00 2.0\n\
+             30 123456789012345678.00 1.0\n31 2.00 1.0\n32 0.01 100.0\n33 4.00 3.0"
+        );
+    }
 }
 
 #[test]
