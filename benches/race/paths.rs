@@ -20,7 +20,7 @@ const fn path(name: &'static str, off: fn(&mut Builder), cases: &'static [Cases]
 }
 
 /// All paths, those of the query layer first.
-pub const PATHS: [Path; 9] = [
+pub const PATHS: [Path; 12] = [
     path(
         "point_statements",
         |builder| builder.sql_options().point_statements = false,
@@ -57,6 +57,21 @@ pub const PATHS: [Path; 9] = [
         "wal_ahead",
         |builder| builder.storage_options().wal_ahead_bytes = 0,
         &[Cases::Commits, Cases::Upserts],
+    ),
+    path(
+        "early_sync",
+        |builder| builder.storage_options().paths.early_sync = false,
+        &[Cases::Commits, Cases::Upserts],
+    ),
+    path(
+        "memtable_filter",
+        |builder| builder.storage_options().paths.memtable_filter = false,
+        &[Cases::Upserts, Cases::Gets, Cases::Ranges],
+    ),
+    path(
+        "few_keys",
+        |builder| builder.storage_options().paths.few_keys = false,
+        &[Cases::Gets, Cases::Graph],
     ),
 ];
 
