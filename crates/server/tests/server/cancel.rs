@@ -8,6 +8,7 @@ use arrow_flight::{Action, CancelFlightInfoRequest, FlightInfo, Ticket};
 use futures::TryStreamExt;
 use prost::Message;
 use silt_server::{Server, ServerOptions};
+use tokio::time::error::Elapsed;
 use tonic::{Code, Status};
 
 use crate::guarded::{
@@ -108,10 +109,12 @@ async fn client_that_goes_away_ends_what_it_ran() {
         let info = client.execute((*sql).to_owned(), None).await.unwrap();
         let ticket = info.endpoint[0].ticket.clone().unwrap();
         let fetching = fetch(&mut client, ticket);
-        drop(tokio::time::timeout(Duration::from_millis(300), fetching).await.unwrap_err());
+        let _: Elapsed =
+            tokio::time::timeout(Duration::from_millis(300), fetching).await.unwrap_err();
         if !sql.starts_with("SELECT") {
             let update = change(&mut client, sql);
-            drop(tokio::time::timeout(Duration::from_millis(300), update).await.unwrap_err());
+            let _: Elapsed =
+                tokio::time::timeout(Duration::from_millis(300), update).await.unwrap_err();
         }
         drop(client);
         is_as_before(&server).await;
