@@ -265,7 +265,10 @@ impl Session {
             Prepared::small(shared, state, Arc::clone(current), kept.source.clone(), &values)
         });
         // What goes wrong is said by the planned way, and the transaction hears of it there.
-        Ok(small.and_then(|small| guarded(|| small.query(values, current.interrupts())).ok()))
+        match small.map(|small| guarded(|| small.query(values, current.interrupts()))) {
+            Some(Err(error)) if error.kind() == ErrorKind::Interrupted => Err(error),
+            result => Ok(result.and_then(Result::ok)),
+        }
     }
 
     fn execute(&mut self, source: &Source, params: &Params) -> Result<StatementResult> {
