@@ -45,6 +45,8 @@ const ROWS_A_LOOKUP: usize = 2_000;
 pub(crate) struct Narrowing {
     filters: Vec<Arc<dyn PhysicalExpr>>,
     generation: Option<u64>,
+    /// How often they were found changed.
+    changes: usize,
     /// What of the filters storage evaluates.
     pub(crate) predicate: Option<Predicate>,
     /// What is evaluated before the other columns are decoded, one after another.
@@ -75,6 +77,7 @@ impl Narrowing {
         Self {
             filters: parts.dynamic.clone(),
             generation: None,
+            changes: 0,
             predicate: None,
             tests: Vec::new(),
         }
@@ -88,6 +91,7 @@ impl Narrowing {
             return Ok(false);
         }
         self.generation = Some(generation);
+        self.changes += 1;
         let (mut predicates, mut rest) = (Vec::new(), Vec::new());
         self.tests.clear();
         for filter in &self.filters {
@@ -96,6 +100,9 @@ impl Narrowing {
                 match exact_predicate(one, parts) {
                     Some(predicate) => predicates.push(predicate),
                     None if is_true(one) || lists_floats(one, parts) => {}
+                    // A join's filter changes once, from nothing to its keys; a top-n's with every
+                    // better row, and a table would be made anew each time.
+                    None if self.changes > self.filters.len() + 1 => rest.push(Arc::clone(one)),
                     None => match Tabulated::new(one, parts)? {
                         Some(table) => self.tests.push(Test::new(Condition::Tabulated(table))),
                         None => rest.push(Arc::clone(one)),
