@@ -526,9 +526,7 @@ impl Pipeline {
                 (Err(self.check_poison().err().unwrap_or(error)), Freed::default())
             }
         };
-        if publication.waits_for_sync() {
-            publication.sleepers.free_leader(&mut freed);
-        }
+        publication.free_leader(&mut freed);
         if publication.waiters > 0 {
             self.progress.notify_all();
         }
@@ -711,7 +709,24 @@ fn wake(publication: &mut MutexGuard<'_, Publication>, freed: Freed) {
 impl Publication {
     /// Whether the published number stands still for want of a sync.
     fn waits_for_sync(&self) -> bool {
-        self.slots.iter().any(|slot| slot.durable_at.is_some_and(|position| position > self.synced))
+        self.slots.iter().any(|slot| slot.lacks_sync(self.synced))
+    }
+
+    /// Somebody who sleeps for want of a sync is to lead the next. If nobody is asleep, whoever
+    /// still inserts leads.
+    fn free_leader(&mut self, freed: &mut Freed) {
+        let Self { slots, first, synced, sleepers, .. } = self;
+        sleepers.free_leader(freed, |seq| {
+            let index = usize::try_from(seq - *first).unwrap_or(usize::MAX);
+            slots.get(index).is_some_and(|slot| slot.lacks_sync(*synced))
+        });
+    }
+}
+
+impl Slot {
+    /// Whether it is not published before the log is synced further than up to `synced`.
+    fn lacks_sync(&self, synced: WalPosition) -> bool {
+        self.durable_at.is_some_and(|position| position > synced)
     }
 }
 
@@ -788,3 +803,7 @@ impl CommitState {
         tree.begin_bulk(seq);
     }
 }
+
+#[cfg(test)]
+#[path = "commit_tests.rs"]
+mod tests;

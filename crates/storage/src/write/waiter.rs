@@ -77,12 +77,19 @@ impl Sleepers {
         freed
     }
 
-    /// Takes the oldest commit as well: it is to lead the next sync.
-    pub(super) fn free_leader(&mut self, freed: &mut Freed) {
-        let oldest = self.0.iter().enumerate().min_by_key(|(_, (seq, _))| *seq);
-        if let Some((at, _)) = oldest {
+    /// Takes the oldest commit of those that `lack` a sync as well: it is to lead the next one.
+    /// Another might be published before it wakes, and go home without having led.
+    pub(super) fn free_leader(&mut self, freed: &mut Freed, lack: impl Fn(SeqNo) -> bool) {
+        let lacking = self.0.iter().enumerate().filter(|(_, (seq, _))| lack(*seq));
+        if let Some((at, _)) = lacking.min_by_key(|(_, (seq, _))| *seq) {
             freed.looking.push(self.0.swap_remove(at).1);
         }
+    }
+
+    /// How many sleep.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Takes all, to look what happened.

@@ -1,0 +1,115 @@
+use std::sync::atomic::AtomicUsize;
+use std::thread;
+use std::time::Instant;
+
+use super::*;
+use crate::engine::Engine;
+use crate::engine::tests::{dir, env, options, put, schema};
+use crate::vfs::{Clock, Env};
+
+/// Who asks for the monotonic time as the `held`-th waits until he `may_go`; nobody does at zero.
+#[derive(Debug)]
+struct Held {
+    inner: Arc<dyn Clock>,
+    held: AtomicUsize,
+    holds: AtomicBool,
+    may_go: AtomicBool,
+}
+
+impl Clock for Held {
+    fn now_micros(&self) -> i64 {
+        self.inner.now_micros()
+    }
+
+    fn monotonic(&self) -> Duration {
+        let countdown = |held: usize| held.checked_sub(1);
+        let held = self.held.fetch_update(Ordering::SeqCst, Ordering::SeqCst, countdown);
+        if held == Ok(1) {
+            self.holds.store(true, Ordering::SeqCst);
+            until("the clock goes on", || self.may_go.load(Ordering::SeqCst));
+        }
+        self.inner.monotonic()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.inner.sleep(duration);
+    }
+}
+
+/// Waits, and fails where a lost wakeup would have waited for ever.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Numbers and logs a commit of one row, and leaves it there.
+fn place(engine: &Engine, tree: TreeId, number: i64) -> (Placed, WriteBatch) {
+    let mut batch = WriteBatch::new();
+    put(engine, &mut batch, tree, number, "row");
+    batch.seal();
+    let keys = CommitKeys::of(&batch);
+    let mut record = CommitRecord::new();
+    record.encode(&batch, &[]).unwrap();
+    let core = engine.core_of_test();
+    let trees = [core.state(tree).unwrap()];
+    let durability = Durability::Full;
+    let placed = core.pipeline.place(&trees, &batch, keys, &mut record, durability).unwrap();
+    (placed, batch)
+}
+
+/// Inserts a commit that was placed.
+fn insert((placed, batch): (Placed, WriteBatch)) -> SeqNo {
+    let seq = placed.seq;
+    placed.insert(batch);
+    seq
+}
+
+/// A sync covers the second of three commits, not the third, while the first still inserts. The
+/// second is slow to wake, and published by then: the third must not be left to it.
+#[test]
+fn commit_that_is_published_before_it_wakes_leaves_nobody_waiting_for_its_sync() {
+    let env = env();
+    let clock = Arc::new(Held {
+        inner: Arc::clone(&env.clock),
+        held: AtomicUsize::new(0),
+        holds: AtomicBool::new(false),
+        may_go: AtomicBool::new(false),
+    });
+    let env = Env { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..env };
+    let engine = Arc::new(Engine::open(env, &dir(), options()).unwrap());
+    let tree = engine.create_tree(schema()).unwrap();
+
+    let first = place(&engine, tree, 1);
+    let second = insert(place(&engine, tree, 2));
+    // A sync looks at the clock before and after.
+    clock.held.store(2, Ordering::SeqCst);
+    let syncing = thread::spawn({
+        let engine = Arc::clone(&engine);
+        move || engine.core_of_test().pipeline.sync().map(drop)
+    });
+    until("a sync was made", || clock.holds.load(Ordering::SeqCst));
+
+    let third = insert(place(&engine, tree, 3));
+    let sleepers = || engine.core_of_test().pipeline.publication.lock().sleepers.len();
+    {
+        // This thread stands for the second commit's, asleep.
+        let mut publication = engine.core_of_test().pipeline.publication.lock();
+        publication.slots[1].is_inserted = true;
+        publication.sleepers.add(second);
+    }
+    let finishing = thread::spawn({
+        let engine = Arc::clone(&engine);
+        move || engine.core_of_test().pipeline.finish(third)
+    });
+    until("the third sleeps as well", || sleepers() == 2);
+    clock.may_go.store(true, Ordering::SeqCst);
+    syncing.join().unwrap().unwrap();
+
+    let seq = insert(first);
+    engine.core_of_test().pipeline.finish(seq).unwrap();
+    until("the third is published", || engine.snapshot().seq() == third);
+    finishing.join().unwrap().unwrap();
+}
