@@ -95,36 +95,39 @@ fn crowd(options: Options, large: u64) {
     let env = Env { clock: Arc::clone(&gate) as Arc<dyn Clock>, ..Env::os() };
     let engine = Engine::open(env, folder.path(), options).unwrap();
     let tree = engine.tree(engine.create_tree(schema()).unwrap()).unwrap();
-    gate.is_shut.store(true, Ordering::Relaxed);
-    let barrier = Barrier::new(THREADS as usize + 1);
-    let written = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|thread| {
-                let (engine, tree, barrier) = (&engine, &tree, &barrier);
-                scope.spawn(move || {
-                    let mut written = Vec::new();
-                    for (commit, count) in [(0, large), (1, large / 20), (2, large / 4)] {
-                        let rows = rows(thread, commit, count);
-                        let batch = batch(tree, &rows);
-                        if commit < 2 {
-                            barrier.wait();
+    // Threads meet only as they begin: one that fails must not leave others waiting for it.
+    let together = |commits: &[(u64, u64)], open_gate: &dyn Fn()| -> Vec<(Key, Row)> {
+        let barrier = Barrier::new(THREADS as usize + 1);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS)
+                .map(|thread| {
+                    let (engine, tree, barrier) = (&engine, &tree, &barrier);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        let mut written = Vec::new();
+                        for (commit, count) in commits {
+                            let rows = rows(thread, *commit, *count);
+                            engine.commit(batch(tree, &rows)).unwrap();
+                            let what = format!("thread {thread} after its commit {commit}");
+                            found_one_by_one(tree, &engine.snapshot(), &rows, &what);
+                            written.extend(rows);
                         }
-                        engine.commit(batch).unwrap();
-                        let what = format!("thread {thread} after its commit {commit}");
-                        found_one_by_one(tree, &engine.snapshot(), &rows, &what);
-                        written.extend(rows);
-                    }
-                    written
+                        written
+                    })
                 })
-            })
-            .collect();
-        barrier.wait();
+                .collect();
+            barrier.wait();
+            open_gate();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        })
+    };
+    gate.is_shut.store(true, Ordering::Relaxed);
+    let mut written = together(&[(0, large)], &|| {
         std::thread::sleep(Duration::from_secs(1));
         gate.is_shut.store(false, Ordering::Relaxed);
-        barrier.wait();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
-    let model: BTreeMap<Key, Row> = written;
+    written.extend(together(&[(1, large / 20), (2, large / 4)], &|| ()));
+    let model: BTreeMap<Key, Row> = written.into_iter().collect();
     found(&tree, &engine.snapshot(), &model, "as it was written");
     engine.flush().unwrap();
     while let Some(JobKind::Flush(_)) = engine.next_job() {
