@@ -282,13 +282,16 @@ impl TreeMemtable {
     }
 
     /// The batch's inserts have ended; whether it was the last pin.
+    ///
+    /// Who unpins last looks whether the memtable is frozen, and who freezes it has others look
+    /// whether it is pinned: all four are in one order, so that not both can look in vain.
     pub(crate) fn unpin(&self) -> bool {
-        self.pins.fetch_sub(1, Ordering::AcqRel) == 1
+        self.pins.fetch_sub(1, Ordering::SeqCst) == 1
     }
 
     /// Whether a numbered batch may still insert.
     pub(crate) fn is_pinned(&self) -> bool {
-        self.pins.load(Ordering::Acquire) > 0
+        self.pins.load(Ordering::SeqCst) > 0
     }
 
     /// The log segment that holds its first entry; `u64::MAX` while nothing was put here.
@@ -303,7 +306,7 @@ impl TreeMemtable {
 
     /// No batch above `seq` will pin it; under the commit lock.
     pub(crate) fn freeze(&self, seq: SeqNo) {
-        self.frozen_at.store(seq, Ordering::Release);
+        self.frozen_at.store(seq, Ordering::SeqCst);
     }
 
     /// Whether it is frozen.
@@ -313,7 +316,7 @@ impl TreeMemtable {
 
     /// Every entry is at or below this number; `u64::MAX` while it is active.
     pub(crate) fn frozen_at(&self) -> SeqNo {
-        self.frozen_at.load(Ordering::Acquire)
+        self.frozen_at.load(Ordering::SeqCst)
     }
 }
 

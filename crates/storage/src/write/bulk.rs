@@ -264,6 +264,7 @@ impl Core {
         }
         let placed = place_record(self, &loads, &with, base);
         let placed = placed.map_err(|error| self.pipeline.lost(error))?;
+        let _panics = self.pipeline.poisoning_panics();
         named();
         let seq = placed.seq;
         let finished = self.publish_files(&loads, placed, with);

@@ -217,6 +217,7 @@ impl Pipeline {
             }
             placed
         })?;
+        let _panics = self.poisoning_panics();
         let seq = placed.seq;
         if durability == Durability::Full && batch.len() >= EARLY_SYNC_ROWS {
             self.ask_for_sync();
@@ -442,7 +443,12 @@ impl Pipeline {
             if publication.first > seq {
                 return Ok(());
             }
-            self.check_poison()?;
+            if let Err(error) = self.check_poison() {
+                // The manifest poisons too, and wakes nobody: who is woken to lead, or has inserted
+                // what others wait for, does so instead of what they slept for.
+                self.wake_all(&mut publication);
+                return Err(error);
+            }
             if !publication.is_syncing && publication.waits_for_sync() {
                 self.lead_sync(&mut publication)?;
                 continue;
@@ -484,13 +490,15 @@ impl Pipeline {
     /// Makes the log durable up to its present end.
     pub(crate) fn sync(&self) -> Result<Promise> {
         let mut publication = self.publication.lock();
-        while publication.is_syncing {
+        loop {
+            self.check_poison()?;
+            if !publication.is_syncing {
+                return self.lead_sync(&mut publication);
+            }
             publication.waiters += 1;
             self.progress.wait(&mut publication);
             publication.waiters -= 1;
         }
-        self.check_poison()?;
-        self.lead_sync(&mut publication)
     }
 
     /// One sync, outside both locks, for everything appended before it begins.
@@ -689,13 +697,35 @@ impl Pipeline {
         if self.context.health.poison(cause) {
             self.context.work.notify();
         }
+        self.wake_all(publication);
+    }
+
+    /// Lets all who wait for a commit look what happened.
+    fn wake_all(&self, publication: &mut Publication) {
         self.progress.notify_all();
         publication.sleepers.free_all().wake();
+    }
+
+    /// While this lives, a panic poisons the database: a commit that has its number and will never
+    /// be inserted would keep every later one waiting.
+    pub(crate) fn poisoning_panics(&self) -> PoisoningPanics<'_> {
+        PoisoningPanics(self)
     }
 
     /// Fails if the database is poisoned.
     pub(crate) fn check_poison(&self) -> Result<()> {
         self.context.health.check()
+    }
+}
+
+/// See [`Pipeline::poisoning_panics`].
+pub(crate) struct PoisoningPanics<'a>(&'a Pipeline);
+
+impl Drop for PoisoningPanics<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison(&Error::internal("a commit panicked behind its number"));
+        }
     }
 }
 

@@ -74,10 +74,8 @@ fn insert((placed, batch): (Placed, WriteBatch)) -> SeqNo {
     seq
 }
 
-/// A sync covers the second of three commits, not the third, while the first still inserts. The
-/// second is slow to wake, and published by then: the third must not be left to it.
-#[test]
-fn commit_that_is_published_before_it_wakes_leaves_nobody_waiting_for_its_sync() {
+/// An empty database whose clock can be held.
+fn held_database() -> (Arc<Engine>, TreeId, Arc<Held>) {
     let env = env();
     let clock = Arc::new(Held {
         inner: Arc::clone(&env.clock),
@@ -88,30 +86,47 @@ fn commit_that_is_published_before_it_wakes_leaves_nobody_waiting_for_its_sync()
     let env = Env { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..env };
     let engine = Arc::new(Engine::open(env, &dir(), options()).unwrap());
     let tree = engine.create_tree(schema()).unwrap();
+    (engine, tree, clock)
+}
 
-    let first = place(&engine, tree, 1);
-    let second = insert(place(&engine, tree, 2));
+/// A thread whose sync was made, and that does not know it before the clock may go.
+fn sync_held(engine: &Arc<Engine>, clock: &Held) -> thread::JoinHandle<Result<()>> {
     // A sync looks at the clock before and after.
     clock.held.store(2, Ordering::SeqCst);
-    let syncing = detached({
-        let engine = Arc::clone(&engine);
-        move || engine.core_of_test().pipeline.sync().map(drop)
-    });
+    let engine = Arc::clone(engine);
+    let syncing = detached(move || engine.core_of_test().pipeline.sync().map(drop));
     until("a sync was made", || clock.holds.load(Ordering::SeqCst));
+    syncing
+}
+
+/// A thread that waits until `seq`, inserted, is published.
+fn finish(engine: &Arc<Engine>, seq: SeqNo) -> thread::JoinHandle<Result<()>> {
+    let engine = Arc::clone(engine);
+    detached(move || engine.core_of_test().pipeline.finish(seq))
+}
+
+fn sleepers(engine: &Engine) -> usize {
+    engine.core_of_test().pipeline.publication.lock().sleepers.len()
+}
+
+/// A sync covers the second of three commits, not the third, while the first still inserts. The
+/// second is slow to wake, and published by then: the third must not be left to it.
+#[test]
+fn commit_that_is_published_before_it_wakes_leaves_nobody_waiting_for_its_sync() {
+    let (engine, tree, clock) = held_database();
+    let first = place(&engine, tree, 1);
+    let second = insert(place(&engine, tree, 2));
+    let syncing = sync_held(&engine, &clock);
 
     let third = insert(place(&engine, tree, 3));
-    let sleepers = || engine.core_of_test().pipeline.publication.lock().sleepers.len();
     {
         // This thread stands for the second commit's, asleep.
         let mut publication = engine.core_of_test().pipeline.publication.lock();
         publication.slots[1].is_inserted = true;
         publication.sleepers.add(second);
     }
-    let finishing = detached({
-        let engine = Arc::clone(&engine);
-        move || engine.core_of_test().pipeline.finish(third)
-    });
-    until("the third sleeps as well", || sleepers() == 2);
+    let finishing = finish(&engine, third);
+    until("the third sleeps as well", || sleepers(&engine) == 2);
     clock.may_go.store(true, Ordering::SeqCst);
     syncing.join().unwrap().unwrap();
 
@@ -119,4 +134,47 @@ fn commit_that_is_published_before_it_wakes_leaves_nobody_waiting_for_its_sync()
     engine.core_of_test().pipeline.finish(seq).unwrap();
     until("the third is published", || engine.snapshot().seq() == third);
     finishing.join().unwrap().unwrap();
+}
+
+/// The manifest poisons by itself, while a sync runs: who is woken to lead the next one does not,
+/// and nobody comes after him.
+#[test]
+fn commits_that_sleep_while_the_manifest_fails_are_all_told() {
+    let (engine, tree, clock) = held_database();
+    let syncing = sync_held(&engine, &clock);
+    let finishing: Vec<_> =
+        (1..=3).map(|number| finish(&engine, insert(place(&engine, tree, number)))).collect();
+    until("all three sleep", || sleepers(&engine) == 3);
+    let waiting = detached({
+        let engine = Arc::clone(&engine);
+        move || engine.core_of_test().pipeline.wait_published(3)
+    });
+    let waiters = || engine.core_of_test().pipeline.publication.lock().waiters;
+    until("another waits for them", || waiters() == 1);
+    engine.core_of_test().context.health.poison(&Error::internal("the disk said no"));
+    clock.may_go.store(true, Ordering::SeqCst);
+    syncing.join().unwrap().unwrap();
+    for thread in finishing.into_iter().chain([waiting]) {
+        until("all are told", || thread.is_finished());
+        assert_eq!(thread.join().unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    }
+}
+
+#[test]
+fn commit_that_panics_behind_its_number_keeps_nobody_waiting() {
+    let (engine, tree, _) = held_database();
+    let first = place(&engine, tree, 1);
+    let second = finish(&engine, insert(place(&engine, tree, 2)));
+    until("the second sleeps", || sleepers(&engine) == 1);
+    let panicking = detached({
+        let engine = Arc::clone(&engine);
+        move || {
+            let _panics = engine.core_of_test().pipeline.poisoning_panics();
+            let _first = first;
+            panic!("as a commit might");
+        }
+    });
+    assert!(panicking.join().is_err());
+    until("the second is told", || second.is_finished());
+    assert_eq!(second.join().unwrap().unwrap_err().kind(), ErrorKind::Closed);
 }
