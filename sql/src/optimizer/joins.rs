@@ -6,7 +6,13 @@
 //! Estimates come from row counts and from the least and greatest values that tables know; two
 //! inputs that no condition connects are joined only where nothing else is left. Where nothing is
 //! known of an equality's values, the order of the text stands.
+//!
+//! Columns that equalities connect through others are equal as well ([`classes`]): a join by them
+//! may come first. And what a join asks of the columns of the input that streams through it, the
+//! scan of that input leaves out before any join ([`crate::provider`]'s dynamic filters): all joins
+//! that the rows stream through before have less to do.
 
+mod classes;
 mod estimate;
 
 use std::sync::Arc;
@@ -19,6 +25,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
+use classes::Classes;
 use estimate::Input;
 
 /// So many inputs are joined in every order in thought.
@@ -39,6 +46,16 @@ const BUILD_COST: f64 = 3.0;
 
 /// A seek costs as much as this many rows that probe a hash table.
 const SEEK_COST: f64 = 500.0;
+
+/// A row of which its scan asks whether a join above wants it costs as much as this many that probe
+/// a hash table.
+const ASK_COST: f64 = 0.3;
+
+/// The same where the join compares several columns, which takes a hash of them.
+const ASK_HASHED_COST: f64 = 1.5;
+
+/// Scans do not ask if more than this part of the rows is wanted.
+const ASKED_MAX: f64 = 0.6;
 
 /// See the module.
 #[derive(Debug)]
@@ -171,6 +188,8 @@ struct Edge {
     left: Set,
     right: Set,
     keys: (Expr, Expr),
+    /// Whatever is equal by one edge of a class is so by all of them.
+    class: usize,
     /// How many values they have.
     distinct: f64,
     /// Whether the rows of either side are sought by them.
@@ -178,6 +197,13 @@ struct Edge {
 }
 
 impl Edge {
+    /// Whether it connects the two sets.
+    fn connects(&self, one: Set, other: Set) -> bool {
+        let within = |part: Set, whole: Set| part & whole == part;
+        within(self.left, one) && within(self.right, other)
+            || within(self.left, other) && within(self.right, one)
+    }
+
     /// The column of the one input `set`, if it is all that is compared there.
     fn column_of(&self, set: Set) -> Option<&Column> {
         let expr = match set {
@@ -195,10 +221,24 @@ impl Edge {
 /// The best way found to join a set of inputs.
 #[derive(Clone, Copy)]
 struct Best {
+    set: Set,
     rows: f64,
     cost: f64,
     /// What was joined last; both are 0 for an input.
     sides: (Set, Set),
+    /// The input whose rows stream through all joins, and are collected by none.
+    streamed: Set,
+    /// Those of its rows that its scan does not leave out.
+    streamed_rows: f64,
+    /// The part of `cost` that is less if its scan leaves out more.
+    streaming: f64,
+}
+
+impl Best {
+    fn input(set: Set, rows: f64) -> Self {
+        let (sides, cost, streaming) = ((0, 0), 0.0, 0.0);
+        Self { set, rows, cost, sides, streamed: set, streamed_rows: rows, streaming }
+    }
 }
 
 impl Parts {
@@ -288,17 +328,28 @@ impl Parts {
                 other => filters.push(other),
             }
         }
+        let mut classes = Classes::default();
         for (left, right) in std::mem::take(&mut self.keys) {
             match (self.set_of(&left), self.set_of(&right)) {
                 (Some(a), Some(b)) if a != 0 && b != 0 && a & b == 0 => {
-                    let distinct = distinct(&inputs, (a, &left), (b, &right));
-                    let is_sought = |set, expr| seeks && is_sought(&inputs, set, expr);
-                    let sought = (is_sought(a, &left), is_sought(b, &right));
-                    edges.push(Edge { left: a, right: b, keys: (left, right), distinct, sought });
+                    classes.add((a, left), (b, right));
                 }
                 _ => filters.push(left.eq(right)),
             }
         }
+        for (class, (a, left), (b, right)) in classes.pairs() {
+            let distinct = distinct(&inputs, (a, &left), (b, &right));
+            let is_sought = |set, expr| seeks && is_sought(&inputs, set, expr);
+            let sought = (is_sought(a, &left), is_sought(b, &right));
+            edges.push(Edge { left: a, right: b, keys: (left, right), class, distinct, sought });
+        }
+        // Of several edges of a class joins take the first: filters go to the largest table.
+        let size = |edge: &Edge| {
+            let is_in = |input: usize| (edge.left | edge.right) >> input & 1 == 1;
+            let sizes = inputs.iter().enumerate().filter(|(input, _)| is_in(*input));
+            sizes.map(|(_, input)| input.base_rows).sum::<f64>()
+        };
+        edges.sort_by(|a, b| size(b).total_cmp(&size(a)));
         let rows: Vec<f64> = inputs.iter().map(|input| input.rows).collect();
         let all: Set = (1 << self.inputs.len()) - 1;
         let search = Search { edges: &edges, inputs: &inputs };
@@ -365,11 +416,8 @@ type Tree = Vec<(Set, (Set, Set))>;
 impl Search<'_> {
     /// The part of all pairs of rows of two sets that fit, and whether anything connects them.
     fn selectivity(&self, left: Set, right: Set) -> (f64, bool) {
-        let fits = |edge: &&Edge| {
-            let fits = |a: Set, b: Set| edge.left & a == edge.left && edge.right & b == edge.right;
-            fits(left, right) || fits(right, left)
-        };
-        let mut fitting: Vec<&Edge> = self.edges.iter().filter(fits).collect();
+        let mut fitting: Vec<&Edge> =
+            self.edges.iter().filter(|edge| edge.connects(left, right)).collect();
         let mut factors: Vec<f64> = Vec::new();
         // Columns that are a table's whole key have a value for each of its rows between them.
         for (input, set) in self.inputs.iter().zip((0..).map(|input| 1 << input)) {
@@ -378,11 +426,18 @@ impl Search<'_> {
             if columns.len() > 1
                 && let Some(rows) = input.rows_by_key(&columns)
             {
-                fitting.retain(|edge| edge.column_of(set).is_none());
+                let of_key = fitting.iter().filter(|edge| edge.column_of(set).is_some());
+                let told: Vec<usize> = of_key.map(|edge| edge.class).collect();
+                fitting.retain(|edge| !told.contains(&edge.class));
                 factors.push(rows);
             }
         }
-        factors.extend(fitting.iter().map(|edge| edge.distinct));
+        // All edges of a class say the same.
+        while let Some(edge) = fitting.pop() {
+            let same = fitting.iter().filter(|other| other.class == edge.class);
+            factors.push(same.map(|other| other.distinct).fold(edge.distinct, f64::min));
+            fitting.retain(|other| other.class != edge.class);
+        }
         // Several columns of one key say less than each by itself.
         factors.sort_by(|a, b| b.total_cmp(a));
         let mut product = 1.0;
@@ -392,11 +447,29 @@ impl Search<'_> {
         (1.0 / product, !factors.is_empty())
     }
 
-    fn joined(&self, left: (Set, f64, f64), right: (Set, f64, f64)) -> (Best, bool) {
-        let (selectivity, connected) = self.selectivity(left.0, right.0);
-        let rows = (left.1 * right.1 * selectivity).max(1.0);
-        let (build, probe) = (left.1.min(right.1), left.1.max(right.1));
-        let mut joining = build * BUILD_COST + probe;
+    /// What it costs for each row of the input that streams through `probe` to be asked whether a
+    /// join with `build` wants it; none if that depends on other inputs as well.
+    fn ask_cost(&self, build: &Best, probe: &Best) -> Option<f64> {
+        let crossing = || self.edges.iter().filter(|edge| edge.connects(build.set, probe.set));
+        let asks = |edge: &Edge| [edge.left, edge.right].contains(&probe.streamed);
+        let is_asked =
+            crossing().all(|edge| crossing().any(|other| other.class == edge.class && asks(other)));
+        let first = crossing().next()?.class;
+        let is_one = crossing().all(|edge| edge.class == first);
+        is_asked.then_some(if is_one { ASK_COST } else { ASK_HASHED_COST })
+    }
+
+    fn joined(&self, left: &Best, right: &Best) -> (Best, bool) {
+        let (selectivity, connected) = self.selectivity(left.set, right.set);
+        let rows = (left.rows * right.rows * selectivity).max(1.0);
+        let (build, probe) = if left.rows < right.rows { (left, right) } else { (right, left) };
+        let asked = rows / probe.rows;
+        let (part, asking) = match self.ask_cost(build, probe).filter(|_| asked <= ASKED_MAX) {
+            Some(cost) => (asked, probe.streamed_rows * cost),
+            None => (1.0, 0.0),
+        };
+        let arriving = probe.rows * part;
+        let mut joining = build.rows * BUILD_COST + arriving + asking;
         for edge in self.edges {
             for (side, is_sought, other, asking) in [
                 (edge.left, edge.sought.0, edge.right, right),
@@ -404,14 +477,23 @@ impl Search<'_> {
                 (edge.left, edge.sought.0, edge.right, left),
                 (edge.right, edge.sought.1, edge.left, right),
             ] {
-                let table = if asking.0 == left.0 { right.0 } else { left.0 };
-                if is_sought && side == table && other & asking.0 == other {
-                    joining = joining.min(asking.1 * SEEK_COST);
+                let table = if asking.set == left.set { right.set } else { left.set };
+                if is_sought && side == table && other & asking.set == other {
+                    joining = joining.min(asking.rows * SEEK_COST);
                 }
             }
         }
-        let cost = left.2 + right.2 + joining + rows;
-        (Best { rows, cost, sides: (left.0, right.0) }, connected)
+        let saved = probe.streaming * (1.0 - part);
+        let best = Best {
+            set: left.set | right.set,
+            rows,
+            cost: left.cost + right.cost - saved + joining + rows,
+            sides: (left.set, right.set),
+            streamed: probe.streamed,
+            streamed_rows: probe.streamed_rows * part,
+            streaming: probe.streaming * part + arriving + rows,
+        };
+        (best, connected)
     }
 
     /// The cheapest of all trees in which only connected sets are joined, or any if `crossed`;
@@ -420,7 +502,7 @@ impl Search<'_> {
         let size = usize::try_from(all).unwrap_or(0) + 1;
         let mut best: Vec<Option<Best>> = vec![None; size];
         for (input, &rows) in rows.iter().enumerate() {
-            best[1 << input] = Some(Best { rows, cost: 0.0, sides: (0, 0) });
+            best[1 << input] = Some(Best::input(1 << input, rows));
         }
         for set in 1..size {
             if set.count_ones() < 2 {
@@ -432,10 +514,9 @@ impl Search<'_> {
                 let right = set & !left;
                 // Each pair of sides is looked at once.
                 if left > right
-                    && let (Some(a), Some(b)) = (best[left], best[right])
+                    && let (Some(left), Some(right)) = (&best[left], &best[right])
                 {
-                    let (found, connected) =
-                        self.joined((left as Set, a.rows, a.cost), (right as Set, b.rows, b.cost));
+                    let (found, connected) = self.joined(left, right);
                     let place = if connected { &mut cheapest_connected } else { &mut cheapest };
                     if place.is_none_or(|place| found.cost < place.cost) {
                         *place = Some(found);
@@ -461,15 +542,15 @@ impl Search<'_> {
 
     /// Two by two, the pair with the smallest result first.
     fn greedy(&self, rows: &[f64]) -> Tree {
-        let mut sets: Vec<(Set, f64, f64)> =
-            rows.iter().enumerate().map(|(input, &rows)| (1 << input, rows, 0.0)).collect();
+        let mut sets: Vec<Best> =
+            rows.iter().enumerate().map(|(input, &rows)| Best::input(1 << input, rows)).collect();
         debug_assert_eq!(sets.len(), self.inputs.len());
         let mut tree = Tree::new();
         while sets.len() > 1 {
             let mut next: Option<(usize, usize, Best, bool)> = None;
             for a in 0..sets.len() {
                 for b in a + 1..sets.len() {
-                    let (found, connected) = self.joined(sets[a], sets[b]);
+                    let (found, connected) = self.joined(&sets[a], &sets[b]);
                     let is_better = next.is_none_or(|(_, _, best, was_connected)| {
                         (connected, best.rows) > (was_connected, found.rows)
                             || connected && !was_connected
@@ -480,10 +561,9 @@ impl Search<'_> {
                 }
             }
             let Some((a, b, found, _)) = next else { break };
-            let set = sets[a].0 | sets[b].0;
-            tree.push((set, found.sides));
+            tree.push((found.set, found.sides));
             sets.swap_remove(b);
-            sets[a] = (set, found.rows, found.cost);
+            sets[a] = found;
         }
         tree
     }
@@ -506,14 +586,14 @@ impl Build {
         };
         let (left_plan, right_plan) = (self.plan(left)?, self.plan(right)?);
         let (mut on, mut kept) = (Vec::new(), Vec::new());
+        let mut told: Vec<usize> = Vec::new();
         for edge in std::mem::take(&mut self.edges) {
-            let within = |part: Set, whole: Set| part & whole == part;
-            if within(edge.left, left) && within(edge.right, right) {
-                on.push(edge.keys);
-            } else if within(edge.left, right) && within(edge.right, left) {
-                on.push((edge.keys.1, edge.keys.0));
-            } else {
+            if !edge.connects(left, right) {
                 kept.push(edge);
+            } else if !told.contains(&edge.class) {
+                told.push(edge.class);
+                let swapped = edge.left & left == 0;
+                on.push(if swapped { (edge.keys.1, edge.keys.0) } else { edge.keys });
             }
         }
         self.edges = kept;
