@@ -119,6 +119,12 @@ impl Tree {
         read::is_settled(&self.state, range, snapshot)
     }
 
+    /// About how many rows stand in other sources than the last: the lowest level's files, or the
+    /// oldest file of level 0.
+    pub fn rows_above(&self, snapshot: &Snapshot) -> u64 {
+        read::rows_above(&self.state, snapshot)
+    }
+
     /// About how many rows `range` holds: row groups that lie within it in part count by half.
     ///
     /// # Errors

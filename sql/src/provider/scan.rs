@@ -233,9 +233,15 @@ impl SiltScan {
         self.order == ScanOrder::Forward
     }
 
-    /// The order of rows that it declares.
+    /// The order of each source's rows: the key's, as far as its columns are given out. It is that
+    /// of all rows if they come in the key's order.
     pub(crate) fn ordering(&self) -> Vec<PhysicalSortExpr> {
-        key_ordering(&self.parts, self.order)
+        key_ordering(&self.parts, ScanOrder::Forward)
+    }
+
+    /// About how many rows come from other sources than the last.
+    pub(crate) fn rows_above(&self) -> u64 {
+        self.parts.tree.rows_above(&self.parts.snapshot)
     }
 
     /// The same with all rows of one value of the key's first column in one partition: each border
@@ -740,6 +746,12 @@ pub(crate) struct EncodedReader {
 }
 
 impl EncodedReader {
+    /// A number of the source that the rows given last stand in: 0 for the last source, and greater
+    /// for those before. It falls within a range; each source's rows come in the key's order.
+    pub(crate) fn source(&self) -> usize {
+        self.scan.as_ref().map_or(0, |scan| scan.source())
+    }
+
     /// The next rows.
     pub(crate) fn next(&mut self) -> Result<Option<EncodedRows>> {
         loop {

@@ -16,6 +16,7 @@ const TABLES: &str = "
     CREATE TABLE t (a BIGINT, b TEXT, c INTEGER, price DECIMAL(15,2) NOT NULL, fee DECIMAL(9,2),
         n BIGINT, note TEXT, PRIMARY KEY (a, b, c));
     CREATE TABLE k (id BIGINT PRIMARY KEY, name TEXT);
+    CREATE TABLE falling (d BIGINT, at TEXT, n BIGINT, PRIMARY KEY (d DESC, at));
     CREATE TABLE few (a BIGINT, b BIGINT, n BIGINT, PRIMARY KEY (a, b));
     CREATE TABLE words (w TEXT, at INTEGER, n BIGINT, PRIMARY KEY (w, at))";
 
@@ -34,10 +35,18 @@ fn fill(db: &mut Db) {
         "INSERT INTO words SELECT 'word ' || (value / 13), value % 13, value % 77
          FROM generate_series(0, 69999) AS s(value)",
     );
+    db.run(
+        "INSERT INTO falling SELECT value / 5, 'at ' || (value % 5), value % 77
+         FROM generate_series(0, 29999) AS s(value)",
+    );
     db.session.shared().engine().flush().unwrap();
 }
 
-const QUERIES: [&str; 16] = [
+const QUERIES: [&str; 20] = [
+    "SELECT count(*), a, count(1), min(price), max(b), avg(n) FROM t GROUP BY a",
+    "SELECT DISTINCT b, a FROM t WHERE n % 3 = 1",
+    "SELECT d, sum(n), count(*) FROM falling GROUP BY d",
+    "SELECT at, d, avg(n), max(n) FROM falling GROUP BY at, d HAVING count(*) > 0",
     "SELECT a, count(*), sum(price), avg(price), sum(fee), min(note), max(n) FROM t GROUP BY a",
     "SELECT a, sum(price * (1 - fee)), sum(n * 2 - c), count(fee) FROM t GROUP BY a",
     "SELECT b, a, count(*), sum(n) FROM t GROUP BY b, a",
@@ -82,6 +91,63 @@ fn groups_by_the_first_columns_of_a_key_are_those_of_hashing() {
     for sql in QUERIES {
         assert_eq!(keyed.rows(sql), plain.rows(sql), "flushed: {sql}");
     }
+}
+
+/// Rows that replace others, rows of groups that are there, and rows of new groups before, between
+/// and behind them.
+fn change(db: &mut Db, round: u64) {
+    let step = 37 + round * 11;
+    db.run(&format!(
+        "INSERT INTO t SELECT value * {step} % 160 - 5, 'b' || (value % 90), value % 9,
+         CAST(value AS DECIMAL(15,2)) / 3, NULL, value + {round}, 'new ' || value
+         FROM generate_series(0, {}) AS s(value)
+         ON CONFLICT (a, b, c) DO UPDATE SET price = excluded.price, fee = excluded.fee,
+             n = excluded.n, note = excluded.note",
+        400 + round * 200
+    ));
+    db.run(&format!("DELETE FROM t WHERE n % 1000 = {round} OR a = {}", round * 9));
+    db.run(&format!(
+        "INSERT INTO falling SELECT value * {step} % 7000 - 500, 'at ' || (value % 6), value
+         FROM generate_series(0, 300) AS s(value)
+         ON CONFLICT (d, at) DO UPDATE SET n = excluded.n"
+    ));
+    db.run(&format!("UPDATE words SET n = n + 1 WHERE at = {round} AND n = 7"));
+    db.run(&format!("DELETE FROM falling WHERE d = {}", 5_999 - round));
+}
+
+#[test]
+fn groups_of_several_sources_are_put_together_by_their_key() {
+    let (mut plain, mut keyed) = (db(false), db(true));
+    fill(&mut plain);
+    fill(&mut keyed);
+    for round in 0..6 {
+        for db in [&mut plain, &mut keyed] {
+            change(db, round);
+            // Runs of one memtable, and files of level 0, beside one another.
+            if round % 2 == 1 {
+                db.session.shared().engine().flush().unwrap();
+            }
+        }
+        for sql in QUERIES {
+            assert_eq!(keyed.rows(sql), plain.rows(sql), "round {round}: {sql}");
+        }
+        if round % 2 == 0 {
+            let plan = keyed.rows("EXPLAIN ANALYZE SELECT a, sum(n) FROM t GROUP BY a");
+            assert!(plan.contains("order=key, partitions=2"), "{plan}");
+            assert!(!plan.contains("sections_shadowed=0"), "{plan}");
+        }
+    }
+}
+
+#[test]
+fn groups_are_hashed_where_most_rows_are_new() {
+    let mut db = db(true);
+    fill(&mut db);
+    for part in 0..24 {
+        db.run(&format!("UPDATE t SET n = n + 1 WHERE a % 12 = {}", part % 12));
+    }
+    let plan = db.rows("EXPLAIN SELECT a, sum(n) FROM t GROUP BY a");
+    assert!(!plan.contains("order=key, partitions=2"), "{plan}");
 }
 
 #[test]

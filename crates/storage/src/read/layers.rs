@@ -22,6 +22,9 @@ const SHARE_MIN: usize = 64;
 /// Rows of one source under its shadows.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
+    /// The number of its source; a source's layers follow one another in the key's order, and so do
+    /// the numbers.
+    pub(crate) source: usize,
     pub(crate) rows: LayerRows,
     pub(crate) shadows: Shadows,
 }
@@ -51,13 +54,18 @@ impl Planner<'_> {
                 newer.push(Source::Run(Arc::clone(run)), *is_private);
             }
             let shadows = Shadows::new(cache, &Source::Run(Arc::clone(run)), newer);
-            layers.push(Layer { rows: LayerRows::Run(Arc::clone(run)), shadows });
+            layers.push(Layer { source: at, rows: LayerRows::Run(Arc::clone(run)), shadows });
         }
-        for (level, file) in self.view.version.files() {
+        for (at, (level, file)) in self.view.version.files().enumerate() {
             if !self.meets(file) {
                 self.counters.files_pruned.add(1);
                 continue;
             }
+            // The files of a level below the first lie one behind the other.
+            let source = match level {
+                0 => runs.len() + at,
+                _ => runs.len() + self.view.version.levels[0].len() + level,
+            };
             if file.max_seq > self.snapshot {
                 return Ok(None);
             }
@@ -90,12 +98,11 @@ impl Planner<'_> {
             }
             let older = Source::File(Arc::clone(&kept[0].reader), file.max_seq);
             let shadows = Shadows::new(cache, &older, newer);
-            layers.extend(
-                kept.into_iter().map(|groups| Layer {
-                    rows: LayerRows::Groups(groups),
-                    shadows: shadows.clone(),
-                }),
-            );
+            layers.extend(kept.into_iter().map(|groups| Layer {
+                source,
+                rows: LayerRows::Groups(groups),
+                shadows: shadows.clone(),
+            }));
         }
         Ok(Some(layers))
     }

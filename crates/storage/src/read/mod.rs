@@ -37,4 +37,4 @@ pub(crate) use get::get;
 pub(crate) use multi_get::multi_get;
 pub(crate) use scan::scan;
 pub(crate) use shadow::ShadowCache;
-pub(crate) use statistics::{estimate_rows, is_settled, split, statistics};
+pub(crate) use statistics::{estimate_rows, is_settled, rows_above, split, statistics};

@@ -72,6 +72,9 @@ enum Running {
     /// Sources by themselves, under what newer ones hide.
     Layers {
         layers: VecDeque<Layer>,
+        /// The source that was opened last, and the last of all.
+        source: usize,
+        last: usize,
         keys: KeysRead,
         open: VecDeque<EncodedRows>,
         ready: VecDeque<(usize, Vec<ArrayRef>)>,
@@ -174,8 +177,11 @@ const RUNS_SHARE: usize = 8;
 
 impl Running {
     fn layers(layers: Vec<Layer>) -> Self {
+        let last = layers.last().map_or(0, |layer| layer.source);
         Self::Layers {
             layers: layers.into(),
+            source: 0,
+            last,
             keys: KeysRead::default(),
             open: VecDeque::new(),
             ready: VecDeque::new(),
@@ -221,6 +227,16 @@ impl Scan {
         Ok(None)
     }
 
+    /// A number of the source that [`next_encoded`](Self::next_encoded) gave rows of last. It falls
+    /// from source to source and is 0 for the last; each one's rows come in the key's order, and
+    /// all rows do where there is only one.
+    pub fn source(&self) -> usize {
+        match &self.running {
+            Running::Layers { source, last, .. } => last - source,
+            _ => 0,
+        }
+    }
+
     /// Rows of row groups not opened yet may be left out from now on if they fail `predicate`, too.
     /// Whoever calls this asks for no limit.
     pub fn narrow(&mut self, predicate: Option<Predicate>) {
@@ -254,13 +270,14 @@ impl Scan {
     /// The next rows of a source of their own, at least one.
     fn next_of_layers(&mut self) -> Result<Option<EncodedRows>> {
         loop {
-            let Running::Layers { layers, keys, open, .. } = &mut self.running else {
+            let Running::Layers { layers, source, keys, open, .. } = &mut self.running else {
                 return Ok(None);
             };
             if let Some(rows) = open.pop_front() {
                 return Ok(Some(rows));
             }
             let Some(layer) = layers.pop_front() else { return Ok(None) };
+            *source = layer.source;
             let memtables = &self.view.memtables;
             let run_bytes = || memtables.iter().map(|memtable| memtable.run_bytes()).sum::<usize>();
             let opening = Opening {

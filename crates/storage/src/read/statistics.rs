@@ -1,5 +1,5 @@
 //! What is known of a tree without reading its rows: [`statistics`], [`estimate_rows`], [`split`],
-//! [`is_settled`].
+//! [`is_settled`], [`rows_above`].
 
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
@@ -234,6 +234,23 @@ fn weights(
     }
     weights.sort();
     Ok(weights)
+}
+
+/// See [`Tree::rows_above`](crate::Tree::rows_above).
+pub(crate) fn rows_above(tree: &TreeState, snapshot: &Snapshot) -> u64 {
+    let view = snapshot.view_of(tree);
+    let memtables: u64 = view.memtables.iter().map(|memtable| memtable.len() as u64).sum();
+    let files: Vec<(usize, u64)> =
+        view.version.files().map(|(level, file)| (level, file.rows)).collect();
+    let all: u64 = files.iter().map(|(_, rows)| rows).sum();
+    let lowest: u64 = match files.last() {
+        Some((0, rows)) => *rows,
+        Some((last, _)) => {
+            files.iter().filter(|(level, _)| level == last).map(|(_, rows)| rows).sum()
+        }
+        None => 0,
+    };
+    memtables + all - lowest
 }
 
 /// See [`Tree::is_settled`](crate::Tree::is_settled).

@@ -2,11 +2,16 @@
 //! each other, and if no value of the first column lies in two partitions, in one of them. So the
 //! groups of each partition are complete: nothing is hashed, sent to another partition, merged.
 //!
+//! Where rows were changed since, each source by itself has its rows in that order. Those that are
+//! few are read first; what is known of their groups waits for the groups of the last, large source
+//! ([`sides`](super::sides)).
+//!
 //! What comes of it is not distributed by any hash, and says so: whoever joins it by its key has
 //! the groups that are left (after HAVING, say) dealt out as it needs them.
 
 use std::sync::Arc;
 
+use datafusion::arrow::compute::SortOptions;
 use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
@@ -18,11 +23,15 @@ use super::layout::Key;
 use super::operator::SiltAggregate;
 use super::plan::Plan;
 use super::{Basis, basis};
+use crate::provider::pushdown::Access;
 use crate::provider::scan::SiltScan;
 
 /// With fewer values of the first column for each partition, partitions cut between them may be far
 /// from equal.
 const VALUES_A_PARTITION_MIN: usize = 64;
+
+/// More rows beside the last source are hashed: what is known of their groups is held in memory.
+const ROWS_ABOVE_MAX: u64 = 1 << 20;
 
 /// The plan with our operator in the place of both halves of an aggregate, if it can stand there.
 pub(in super::super) fn replace(plan: &dyn ExecutionPlan) -> Replacement {
@@ -52,10 +61,20 @@ pub(in super::super) fn replace(plan: &dyn ExecutionPlan) -> Replacement {
         })
         .collect();
     let Some(columns) = columns else { return Ok(None) };
-    let Some(ordering) = ordering(scan, &columns, last) else { return Ok(None) };
+    let Some(order) = order(scan, &columns) else { return Ok(None) };
     let Some(scan) = scan.cut_by_first_key() else { return Ok(None) };
-    let group_schema = first.group_expr().group_schema(&first.input().schema())?;
-    let plan = Plan { layout, sums, functions, group_schema, schema: last.schema(), keyed: true };
+    let (group_schema, schema) =
+        (first.group_expr().group_schema(&first.input().schema())?, last.schema());
+    let sorted = |&(place, options): &(usize, SortOptions)| {
+        let expr = Arc::new(Column::new(schema.field(place).name(), place));
+        PhysicalSortExpr { expr, options }
+    };
+    // Groups that stand in other sources only come last.
+    let ordering = match scan.is_forward() {
+        true => order.iter().map(sorted).collect(),
+        false => Vec::new(),
+    };
+    let plan = Plan { layout, sums, functions, group_schema, schema, keyed: true, order };
     Ok(Some(Arc::new(SiltAggregate::new(Arc::new(scan), Arc::new(plan), ordering))))
 }
 
@@ -64,16 +83,25 @@ fn half(plan: &Arc<dyn ExecutionPlan>) -> Option<&AggregateExec> {
     matches!(first.mode(), AggregateMode::Partial).then_some(first)
 }
 
-/// The order of groups by these columns of the scan, if they are the first of its key and its rows
-/// come so, and if partitions can be cut between values of the first.
-fn ordering(
-    scan: &SiltScan,
-    columns: &[usize],
-    last: &AggregateExec,
-) -> Option<Vec<PhysicalSortExpr>> {
+/// The order of groups by these columns of the scan, by their places, if they are the first of its
+/// key, each source's rows come so, and partitions can be cut between values of the first.
+fn order(scan: &SiltScan, columns: &[usize]) -> Option<Vec<(usize, SortOptions)>> {
     let parts = scan.parts();
-    if !scan.is_forward() || columns.is_empty() {
+    if scan.is_reversed() || columns.is_empty() {
         return None;
+    }
+    if !scan.is_forward() {
+        let rows = parts.statistics.num_rows.get_value().copied().unwrap_or(0);
+        let above = scan.rows_above();
+        let is_one =
+            |access: &Access| matches!(access, Access::Ranges(ranges) if ranges.len() == 1);
+        if above > ROWS_ABOVE_MAX
+            || above * 2 > rows as u64
+            || !parts.options.shadows
+            || !parts.partitions.iter().all(is_one)
+        {
+            return None;
+        }
     }
     let key: Option<Vec<usize>> = parts.key.iter().copied().take(columns.len()).collect();
     let key = key.filter(|key| key.len() == columns.len())?;
@@ -85,11 +113,8 @@ fn ordering(
     if distinct.get_value().is_some_and(|distinct| *distinct < values_min) {
         return None;
     }
-    let schema = last.schema();
-    let sort = |(column, sort): (&usize, PhysicalSortExpr)| {
-        let place = columns.iter().position(|other| other == column)?;
-        let expr = Arc::new(Column::new(schema.field(place).name(), place));
-        Some(PhysicalSortExpr { expr, options: sort.options })
+    let place = |(column, sort): (&usize, PhysicalSortExpr)| {
+        Some((columns.iter().position(|other| other == column)?, sort.options))
     };
-    key.iter().zip(scan.ordering()).map(sort).collect()
+    key.iter().zip(scan.ordering()).map(place).collect()
 }

@@ -19,6 +19,7 @@ mod layout;
 mod operator;
 mod plan;
 mod runs;
+mod sides;
 mod sums;
 mod table;
 
@@ -77,7 +78,7 @@ pub(super) fn replace(plan: &dyn ExecutionPlan) -> Replacement {
     let keyed = false;
     let ours: Arc<dyn ExecutionPlan> = Arc::new(SiltAggregate::new(
         Arc::new(scan.unordered()),
-        Arc::new(Plan { layout, sums, functions, group_schema, schema, keyed }),
+        Arc::new(Plan { layout, sums, functions, group_schema, schema, keyed, order: Vec::new() }),
         Vec::new(),
     ));
     if partial {

@@ -203,6 +203,7 @@ impl AggregateStream {
             }
             match self.reader.next()? {
                 Some(rows) => {
+                    self.table.turn_to(self.reader.source())?;
                     self.table.add(&rows)?;
                     if self.table.is_full() {
                         self.give_out()?;

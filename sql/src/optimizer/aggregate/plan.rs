@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -23,8 +24,11 @@ pub(super) struct Plan {
     pub(super) group_schema: SchemaRef,
     /// Group columns, and states or, of complete groups, results.
     pub(super) schema: SchemaRef,
-    /// Rows come in the order of the group columns, and all of a group in one partition.
+    /// Each source's rows come in the order of the group columns, and all of a group in one
+    /// partition.
     pub(super) keyed: bool,
+    /// That order: group columns by their places.
+    pub(super) order: Vec<(usize, SortOptions)>,
 }
 
 /// An aggregate function.

@@ -7,6 +7,7 @@ use datafusion::arrow::array::{
     UInt64Array, make_array,
 };
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer};
+use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, SchemaRef};
 use datafusion::common::Result;
 use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
@@ -21,6 +22,7 @@ use super::groups::{LocalGroups, LocalKey, expand};
 use super::layout::{Key, Layout};
 use super::plan::{Function, Plan, Summed};
 use super::runs::Runs;
+use super::sides::Sides;
 use super::sums::Bound;
 use crate::value::value_to_scalar;
 
@@ -32,6 +34,10 @@ const WHOLE_BELOW: usize = 3;
 pub(super) struct Table {
     plan: Arc<Plan>,
     state: State,
+    /// The source that rows are added of, 0 for the last.
+    source: usize,
+    /// What is known from sources before the last; none if there was none.
+    sides: Option<Sides>,
     /// Rows of which all that is added up was added up as it is packed.
     pub(super) rows_added_up: usize,
 }
@@ -65,7 +71,7 @@ impl Table {
                 functions: accumulators(&plan, |function| function.create_groups_accumulator())?,
             },
         };
-        Ok(Self { plan, state, rows_added_up: 0 })
+        Ok(Self { plan, state, source: 0, sides: None, rows_added_up: 0 })
     }
 
     /// Of what it gives out.
@@ -78,6 +84,45 @@ impl Table {
     pub(super) fn is_full(&self) -> bool {
         let count_max = if self.plan.keyed { 1 } else { GROUPS_MAX };
         matches!(&self.state, State::Many { groups, .. } if groups.len() > count_max)
+    }
+
+    /// Rows that are added from now on are of this source; 0 is the last one. Groups that are
+    /// complete within a source only wait for those of the last.
+    pub(super) fn turn_to(&mut self, source: usize) -> Result<()> {
+        if !self.plan.keyed || self.source == source {
+            return Ok(());
+        }
+        if self.source > 0 {
+            self.set_aside(true)?;
+        }
+        self.source = source;
+        if let (0, Some(sides)) = (source, &mut self.sides) {
+            sides.close(&self.plan)?;
+        }
+        Ok(())
+    }
+
+    /// Puts what is known of groups aside: of all if it is the source's `end`, else of those that
+    /// no row of it will belong to any more.
+    fn set_aside(&mut self, end: bool) -> Result<()> {
+        let State::Many { groups, rows, functions } = &mut self.state else { return Ok(()) };
+        let count = groups.len().saturating_sub(usize::from(!end));
+        if count == 0 {
+            return Ok(());
+        }
+        let emit = if end { EmitTo::All } else { EmitTo::First(count) };
+        let keys = groups.emit(emit)?;
+        let left = rows.split_off(count);
+        let totals = std::mem::replace(rows, left);
+        let mut states = Vec::with_capacity(functions.len());
+        for function in functions {
+            states.push(match function {
+                None => vec![Arc::new(Int64Array::from(totals.clone())) as ArrayRef],
+                Some(function) => function.state(emit)?,
+            });
+        }
+        self.sides.get_or_insert_default().push(keys, states);
+        Ok(())
     }
 
     pub(super) fn add(&mut self, chunk: &EncodedRows) -> Result<()> {
@@ -372,8 +417,26 @@ impl Table {
     /// Groups and what is known of them: all if it is the `last` time, or they need not be complete.
     /// They are gone afterwards.
     pub(super) fn take(&mut self, last: bool) -> Result<RecordBatch> {
+        if last {
+            self.turn_to(0)?;
+        }
         let schema = Arc::clone(&self.plan.schema);
         let keyed = self.plan.keyed;
+        if self.source > 0 {
+            self.set_aside(false)?;
+            return Ok(RecordBatch::new_empty(schema));
+        }
+        let taken = self.take_known(last, keyed, schema)?;
+        match &mut self.sides {
+            Some(sides) if last => {
+                let rest = sides.rest(&self.plan)?;
+                Ok(concat_batches(&self.plan.schema, [&taken, &rest])?)
+            }
+            _ => Ok(taken),
+        }
+    }
+
+    fn take_known(&mut self, last: bool, keyed: bool, schema: SchemaRef) -> Result<RecordBatch> {
         let (columns, count) = match &mut self.state {
             State::One { rows, functions } => {
                 let mut columns = Vec::new();
@@ -401,6 +464,9 @@ impl Table {
                     0 => return Ok(RecordBatch::new_empty(schema)),
                     _ => groups.emit(emit)?,
                 };
+                if let Some(sides) = &mut self.sides {
+                    sides.merge(&self.plan, &columns, rows, functions)?;
+                }
                 let left = rows.split_off(count);
                 let totals = std::mem::replace(rows, left);
                 for function in functions {
@@ -426,7 +492,7 @@ enum Argument<'a> {
     Sum(&'a Summed),
 }
 
-fn accumulators<A>(
+pub(super) fn accumulators<A>(
     plan: &Plan,
     create: impl Fn(&AggregateFunctionExpr) -> Result<A>,
 ) -> Result<Vec<Option<A>>> {
