@@ -37,7 +37,7 @@ pub struct Database {
 impl Database {
     /// 2 M events and 5 M triples at scale 1, in files that nothing overlaps.
     pub fn loaded() -> Self {
-        let database = Self::empty(MemtableKind::SkipList, 32 << 20);
+        let database = Self::empty(MemtableKind::Leaves, 32 << 20);
         let Self { engine, agents, subjects, .. } = &database;
         let rows = agents * ROWS_PER_AGENT;
         load(engine, database.events.id(), rows, event_columns);

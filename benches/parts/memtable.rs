@@ -1,4 +1,4 @@
-//! What a memtable takes: commits into it, gets and short ranges out of it; the skip list beside
+//! What a memtable takes: commits into it, gets and short ranges out of it; the leaves beside
 //! the `BTreeMap` under a lock.
 //!
 //! `cargo bench -p silt-parts --bench memtable`; `SILT_BENCH_SCALE=0.1` for a short one.
@@ -20,7 +20,7 @@ use events::{Database, ROWS_PER_AGENT};
 
 fn main() {
     let mut criterion = clock::criterion();
-    for (name, kind) in [("skip list", MemtableKind::SkipList), ("btree", MemtableKind::BTree)] {
+    for (name, kind) in [("leaves", MemtableKind::Leaves), ("btree", MemtableKind::BTree)] {
         measure(&mut criterion, name, kind);
     }
     criterion.final_summary();

@@ -34,6 +34,7 @@ fn main() {
         println!("appends of {bytes} B with fdatasync: {rate:.0} /s, {:.0} us", 1e6 / rate);
     }
     thousands();
+    early_syncs();
     for (writers, rows) in [(1, 1), (2, 1), (8, 1), (1, 1_000), (8, 1_000)] {
         let (rate, syncs) = commits(folder.path(), writers, rows);
         println!(
@@ -84,40 +85,88 @@ fn appends(folder: &Path, bytes: usize) -> f64 {
 /// batch, what commits without a sync take, and what they take with one. What the thread itself
 /// ran stands beside what passed.
 fn thousands() {
-    let off = FastPaths { early_sync: false, ..FastPaths::default() };
     let disk = |micros| Arc::new(SteadyDisk(Duration::from_micros(micros))) as Arc<dyn Vfs>;
     let os = || Arc::new(OsVfs) as Arc<dyn Vfs>;
-    let on = FastPaths::default();
     let cases = [
-        ("made only", None, off, os()),
-        ("not synced", Some(Durability::Off), off, os()),
-        ("synced behind its inserts", Some(Durability::Full), off, os()),
-        ("synced beside its inserts", Some(Durability::Full), on, os()),
-        ("synced behind its inserts, in 0.2 ms", Some(Durability::Full), off, disk(200)),
-        ("synced beside its inserts, in 0.2 ms", Some(Durability::Full), on, disk(200)),
-        ("synced behind its inserts, in 0.5 ms", Some(Durability::Full), off, disk(500)),
-        ("synced beside its inserts, in 0.5 ms", Some(Durability::Full), on, disk(500)),
+        ("made only", None, os()),
+        ("not synced", Some(Durability::Off), os()),
+        ("synced", Some(Durability::Full), os()),
+        ("synced in 0.2 ms", Some(Durability::Full), disk(200)),
+        ("synced in 0.5 ms", Some(Durability::Full), disk(500)),
     ];
-    for (name, durability, paths, vfs) in cases {
+    for (name, durability, vfs) in cases {
+        let one = One::new(vfs, FastPaths::default());
+        let (passed, ran) = one.commits(1_000, durability, lasting());
+        println!("batch of 1,000 rows, {name}: {passed:.0} us, of them {ran:.0} us run here");
+    }
+}
+
+/// Commits by one writer whose sync runs beside their inserts or behind them, in turns: medians of
+/// what passed.
+fn early_syncs() {
+    const TURNS: usize = 9;
+    for (name, micros) in [("the disk here", None), ("0.2 ms", Some(200)), ("0.5 ms", Some(500))] {
+        let both = [true, false].map(|early_sync| {
+            let vfs: Arc<dyn Vfs> = match micros {
+                Some(micros) => Arc::new(SteadyDisk(Duration::from_micros(micros))),
+                None => Arc::new(OsVfs),
+            };
+            One::new(vfs, FastPaths { early_sync, ..FastPaths::default() })
+        });
+        for rows in [128, 1_000, 10_000] {
+            let mut took = [Vec::new(), Vec::new()];
+            for _ in 0..TURNS {
+                for (one, took) in both.iter().zip(&mut took) {
+                    let (passed, _) = one.commits(rows, Some(Durability::Full), lasting() / 12);
+                    took.push(passed);
+                }
+            }
+            let [beside, behind] = took.map(|mut took| {
+                took.sort_by(f64::total_cmp);
+                took[TURNS / 2]
+            });
+            println!(
+                "commits of {rows} rows, sync of {name}: beside the inserts {beside:.0} us, behind them {behind:.0} us: {:.2}x",
+                behind / beside
+            );
+        }
+    }
+}
+
+/// A database with one writer.
+struct One {
+    engine: Engine,
+    tree: Tree,
+    count: std::cell::Cell<u64>,
+    _folder: tempfile::TempDir,
+}
+
+impl One {
+    fn new(vfs: Arc<dyn Vfs>, paths: FastPaths) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (engine, tree) = open_with(Env { vfs, ..Env::os() }, folder.path(), paths);
-        let (begin, ran, mut count) = (Instant::now(), ran(), 0_u64);
-        while begin.elapsed() < lasting() {
+        Self { engine, tree, count: std::cell::Cell::new(0), _folder: folder }
+    }
+
+    /// Microseconds a commit takes and runs, for a while.
+    fn commits(&self, rows: u64, durability: Option<Durability>, lasting: Duration) -> (f64, f64) {
+        let (begin, ran, mut commits) = (Instant::now(), ran(), 0_u64);
+        while begin.elapsed() < lasting {
             let batch = batch_of(
-                &tree,
-                (0..1_000).map(|row| {
-                    let number = random(count * 1_000 + row) % 2_000_000;
+                &self.tree,
+                (0..rows).map(|_| {
+                    self.count.set(self.count.get() + 1);
+                    let number = random(self.count.get()) % 2_000_000;
                     (number / 1_000, number % 1_000)
                 }),
             );
             if let Some(durability) = durability {
-                engine.commit_with(batch, durability).expect("a commit");
+                self.engine.commit_with(batch, durability).expect("a commit");
             }
-            count += 1;
+            commits += 1;
         }
-        let micros = |took: Duration| took.as_secs_f64() * 1e6 / count as f64;
-        let (passed, ran) = (micros(begin.elapsed()), micros(self::ran() - ran));
-        println!("batch of 1,000 rows, {name}: {passed:.0} us, of them {ran:.0} us run here");
+        let micros = |took: Duration| took.as_secs_f64() * 1e6 / commits as f64;
+        (micros(begin.elapsed()), micros(self::ran() - ran))
     }
 }
 

@@ -78,11 +78,6 @@ impl EntryBytes {
     }
 
     #[inline]
-    pub(crate) fn key_len(&self) -> u32 {
-        self.key_len
-    }
-
-    #[inline]
     pub(crate) fn row(&self) -> &[u8] {
         &self.bytes[self.key_len as usize..]
     }

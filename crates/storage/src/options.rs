@@ -15,10 +15,10 @@ pub enum Durability {
 /// What a memtable is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MemtableKind {
-    /// A lock-free skip list.
+    /// Small sorted leaves.
     #[default]
-    SkipList,
-    /// A `BTreeMap` under a lock: for checkers that cannot follow lock-free code.
+    Leaves,
+    /// A `BTreeMap` under a lock: what leaves are compared with.
     BTree,
 }
 
@@ -73,7 +73,7 @@ pub struct Options {
     pub durability: Durability,
     /// Memory for memtables, block cache, file indexes and jobs, in bytes. Default 512 MiB.
     pub memory_bytes: usize,
-    /// What memtables are made of. Default [`MemtableKind::SkipList`].
+    /// What memtables are made of. Default [`MemtableKind::Leaves`].
     pub memtable_kind: MemtableKind,
     /// A tree's memtable is frozen at this size. Default 32 MiB.
     pub memtable_bytes: usize,
@@ -116,7 +116,7 @@ impl Default for Options {
             create_if_missing: true,
             durability: Durability::Full,
             memory_bytes: 512 << 20,
-            memtable_kind: MemtableKind::SkipList,
+            memtable_kind: MemtableKind::Leaves,
             memtable_bytes: 32 << 20,
             transaction_bytes: 32 << 20,
             wal_segment_bytes: 64 << 20,

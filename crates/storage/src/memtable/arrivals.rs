@@ -1,6 +1,6 @@
 //! [`Arrivals`]: entries as they came, commit by commit, until a reader wants them as a run.
 //!
-//! The skip list knows entries by key. What came since a number is known here, so that a reader
+//! The memtable knows entries by key. What came since a number is known here, so that a reader
 //! who was here before pays for what is new and not for all that the memtable holds.
 
 use parking_lot::Mutex;

@@ -1,4 +1,4 @@
-//! The skip list's twin for checkers that cannot follow lock-free code, and for comparison.
+//! The leaves' simple twin, for comparison in tests and benches.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
@@ -19,9 +19,11 @@ pub(super) struct BTreeMemtable {
 }
 
 impl Memtable for BTreeMemtable {
-    fn insert(&self, entry: EntryBytes, seq: SeqNo, kind: OpKind) {
-        let stored = (entry.key().into(), !seq, kind as u8);
-        self.entries.write().entry(stored).or_insert(entry);
+    fn insert_all(&self, seq: SeqNo, entries: &[(EntryBytes, OpKind)]) {
+        for (entry, kind) in entries {
+            let stored = (entry.key().into(), !seq, *kind as u8);
+            self.entries.write().entry(stored).or_insert_with(|| entry.clone());
+        }
     }
 
     fn get(&self, key: &[u8], snapshot: SeqNo, found: &mut dyn FnMut(MemEntry<'_>)) -> bool {

@@ -1,7 +1,7 @@
 //! [`KeyFilter`]: which keys certainly have no entry in a memtable.
 //!
-//! Most gets find their key in a file, and ask every memtable before; a skip list takes as long to
-//! say no as to say yes, a dozen misses of the cache. A Bloom filter says no with one to three.
+//! Most gets find their key in a file, and ask every memtable before; its leaves take as long to
+//! say no as to say yes, some misses of the cache. A Bloom filter says no with one to three.
 //! It grows in layers, since nobody knows how many entries will come: a key is in the layer that
 //! was being filled when it came, and a probe looks at all of them. A key's bits stand in one word,
 //! so that threads insert side by side with one atomic operation a key.

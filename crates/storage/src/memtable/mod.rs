@@ -5,15 +5,14 @@
 //! and dropped whole once its flush has entered the manifest.
 //!
 //! Entries are `(user key, sequence number, kind)`, ordered by key ascending and number
-//! descending, and unique: nothing is ever replaced or removed. That is what makes the skip list
-//! safe to read while it grows (crossbeam-skiplist 0.1.3 loses reads while a key is replaced).
+//! descending, and unique: nothing is ever replaced or removed.
 
 mod arrivals;
 mod as_of;
 mod btree;
 mod filter;
+mod leaves;
 mod run;
-mod skiplist;
 
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
@@ -48,8 +47,8 @@ pub(crate) type KeyBounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 /// An ordered set of entries that many threads read while many insert.
 pub(crate) trait Memtable: Send + Sync + std::fmt::Debug {
-    /// Adds an entry. (key, seq, kind) must be new.
-    fn insert(&self, entry: EntryBytes, seq: SeqNo, kind: OpKind);
+    /// Adds entries of commit `seq`, quickest if they come by key. (key, seq, kind) must be new.
+    fn insert_all(&self, seq: SeqNo, entries: &[(EntryBytes, OpKind)]);
 
     /// Shows `found` the newest entry of `key` at or below `snapshot`; whether there is one.
     fn get(&self, key: &[u8], snapshot: SeqNo, found: &mut dyn FnMut(MemEntry<'_>)) -> bool;
@@ -70,9 +69,9 @@ pub(crate) trait Memtable: Send + Sync + std::fmt::Debug {
     fn is_private(&self) -> bool;
 }
 
-/// Bytes an entry takes beside its key and row: the node, with its tower and its allocation, and
-/// its place among the arrivals.
-const ENTRY_OVERHEAD_BYTES: usize = 112 + ENTRY_BYTES;
+/// Bytes an entry takes beside its key and row: its share of a leaf, and its place among the
+/// arrivals.
+const ENTRY_OVERHEAD_BYTES: usize = leaves::ENTRY_BYTES + ENTRY_BYTES;
 
 /// One tree's active or frozen memtable: the entries, and what flush and the log need to know.
 #[derive(Debug)]
@@ -104,7 +103,7 @@ impl TreeMemtable {
     /// An empty active memtable. Its bytes are added to `gauge` as long as it lives.
     pub(crate) fn new(kind: MemtableKind, gauge: Arc<AtomicUsize>) -> Self {
         let table: Box<dyn Memtable> = match kind {
-            MemtableKind::SkipList => Box::new(skiplist::SkipListMemtable::default()),
+            MemtableKind::Leaves => Box::new(leaves::LeafMemtable::default()),
             MemtableKind::BTree => Box::new(btree::BTreeMemtable::default()),
         };
         Self::of(table, gauge)
@@ -170,9 +169,9 @@ impl TreeMemtable {
             count += 1;
             deletes += usize::from(kind == OpKind::Delete);
             bytes += entry.len() + ENTRY_OVERHEAD_BYTES;
-            arrived.push((entry.clone(), kind));
-            self.table.insert(entry, seq, kind);
+            arrived.push((entry, kind));
         }
+        self.table.insert_all(seq, &arrived);
         self.arrivals.push(seq, arrived);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.gauge.fetch_add(bytes, Ordering::Relaxed);

@@ -140,7 +140,7 @@ impl MemRun {
 
     /// Of `entries`, those of equal keys newest first, the newest of each key. Whole stretches of
     /// them are in order already; the sort finds those and merges them.
-    fn build(mut entries: Vec<(EntryBytes, OpKind)>, (min_seq, max_seq): (SeqNo, SeqNo)) -> Self {
+    fn build(entries: Vec<(EntryBytes, OpKind)>, (min_seq, max_seq): (SeqNo, SeqNo)) -> Self {
         let place = |(index, (entry, _)): (usize, &(EntryBytes, OpKind))| {
             let index = u32::try_from(index).expect("a memtable has fewer entries");
             (prefix_of(entry.key()), index)
@@ -154,9 +154,9 @@ impl MemRun {
         let mut keys = KeyBuffer::with_capacity(order.len(), bytes);
         let mut kinds = BooleanBufferBuilder::new(order.len());
         let mut any_delete = false;
+        let mut entries: Vec<Option<_>> = entries.into_iter().map(Some).collect();
         let take = |&(_, index): &(u128, u32)| {
-            let (entry, kind) = &mut entries[index as usize];
-            let (entry, kind) = (std::mem::take(entry), *kind);
+            let (entry, kind) = entries[index as usize].take().expect("each index comes once");
             keys.push(entry.key());
             kinds.append(kind == OpKind::Delete);
             any_delete |= kind == OpKind::Delete;
@@ -251,7 +251,7 @@ mod tests {
     use crate::vfs::SeededRandom;
 
     fn memtable(entries: &[(&str, SeqNo, OpKind)]) -> TreeMemtable {
-        let memtable = TreeMemtable::new(MemtableKind::SkipList, Arc::default());
+        let memtable = TreeMemtable::new(MemtableKind::Leaves, Arc::default());
         insert(&memtable, entries);
         memtable
     }
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn runs_read_at_any_number_are_the_newest_entries_up_to_it_and_stay_few() {
         let random = SeededRandom::new(5);
-        for kind in [MemtableKind::SkipList, MemtableKind::BTree] {
+        for kind in [MemtableKind::Leaves, MemtableKind::BTree] {
             let memtable = TreeMemtable::new(kind, Arc::default());
             let mut newest = std::collections::BTreeMap::new();
             for seq in 1..=600 {

@@ -4,7 +4,7 @@ use std::thread;
 use super::*;
 use crate::vfs::{Random, SeededRandom};
 
-const KINDS: [MemtableKind; 2] = [MemtableKind::SkipList, MemtableKind::BTree];
+const KINDS: [MemtableKind; 2] = [MemtableKind::Leaves, MemtableKind::BTree];
 
 fn put(memtable: &TreeMemtable, key: &str, seq: SeqNo, row: &str) {
     memtable.insert(EntryBytes::copy_of(key.as_bytes(), row.as_bytes()), seq, OpKind::Put);
@@ -156,7 +156,7 @@ fn readers_find_every_finished_insert_while_others_insert() {
 
 #[test]
 fn frozen_memtable_keeps_its_pins_until_inserts_end() {
-    let memtable = TreeMemtable::new(MemtableKind::SkipList, Arc::default());
+    let memtable = TreeMemtable::new(MemtableKind::Leaves, Arc::default());
     memtable.pin(7, 100);
     memtable.pin(8, 200);
     memtable.freeze(2);
@@ -206,7 +206,7 @@ fn reverse_is_forward_turned_round_however_keys_are_spread() {
 fn memtable_without_a_filter_lets_every_key_pass() {
     for is_filtered in [true, false] {
         let memtable =
-            TreeMemtable::new(MemtableKind::SkipList, Arc::default()).filtered(is_filtered);
+            TreeMemtable::new(MemtableKind::Leaves, Arc::default()).filtered(is_filtered);
         put(&memtable, "key", 3, "three");
         assert!(memtable.may_contain(key_hash(b"key")));
         assert_eq!(memtable.may_contain(key_hash(b"other")), !is_filtered);
@@ -245,5 +245,129 @@ fn every_row_of_large_commits_side_by_side_is_found() {
             assert!(memtable.may_contain(key_hash(key.as_bytes())), "{kind:?}: {key} passes");
             assert_eq!(get(&memtable, &key, u64::MAX), Some((seq, OpKind::Put, "row".into())));
         }
+    }
+}
+
+/// Keys that spread over some leaves, many of them alike in their first sixteen bytes.
+fn some_key(random: &SeededRandom) -> String {
+    match random.below(4) {
+        0 => format!("{}", random.below(40)),
+        1 => format!("https://example.org/{:04}", random.below(900)),
+        2 => format!("{:04}", random.below(900)),
+        _ => "one key of many versions".into(),
+    }
+}
+
+#[test]
+fn leaves_hold_what_a_map_holds_whatever_the_order_and_size_of_commits() {
+    for seed in 0..12 {
+        let random = SeededRandom::new(seed);
+        let [leaves, map] = KINDS.map(|kind| TreeMemtable::new(kind, Arc::default()));
+        for seq in 1..=150 {
+            let rows = 1 + random.below(if random.chance(10) { 400 } else { 8 });
+            let keys: std::collections::BTreeSet<_> =
+                (0..rows).map(|_| some_key(&random)).collect();
+            let mut entries: Vec<_> = keys
+                .iter()
+                .map(|key| {
+                    let kind = if random.chance(15) { OpKind::Delete } else { OpKind::Put };
+                    let row = format!("{seq}");
+                    (EntryBytes::copy_of(key.as_bytes(), row.as_bytes()), kind)
+                })
+                .collect();
+            if random.chance(30) {
+                entries.reverse();
+            }
+            leaves.insert_all(seq, entries.iter().cloned());
+            map.insert_all(seq, entries.into_iter());
+            for _ in 0..20 {
+                let (key, snapshot) = (some_key(&random), random.below(seq + 2));
+                let expected = get(&map, &key, snapshot);
+                assert_eq!(get(&leaves, &key, snapshot), expected, "seed {seed}: {key}@{snapshot}");
+            }
+            if seq % 10 > 0 {
+                continue;
+            }
+            for _ in 0..12 {
+                let (start, end) = (some_key(&random), some_key(&random));
+                let bound = |key: &'_ str| match random.below(3) {
+                    0 => Bound::Unbounded,
+                    1 => Bound::Included(key.to_owned().into_bytes()),
+                    _ => Bound::Excluded(key.to_owned().into_bytes()),
+                };
+                let (start, end) = (bound(&start), bound(&end));
+                let range = (start.as_ref().map(Vec::as_slice), end.as_ref().map(Vec::as_slice));
+                for reverse in [false, true] {
+                    let expected = visit(&map, range, reverse);
+                    assert_eq!(visit(&leaves, range, reverse), expected, "seed {seed}: {range:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_there_is_shown_in_order_both_ways_while_leaves_split() {
+    const BEFORE: u64 = 3_000;
+    const COMMITS: u64 = 120;
+    for kind in KINDS {
+        let memtable = TreeMemtable::new(kind, Arc::default());
+        let entry = |number: u64| {
+            let key = format!("{number:08}");
+            (EntryBytes::copy_of(key.as_bytes(), b"row"), OpKind::Put)
+        };
+        memtable.insert_all(1, (0..BEFORE).map(|number| entry(number * 100)));
+        let is_done = std::sync::atomic::AtomicBool::new(false);
+        thread::scope(|scope| {
+            for reverse in [false, true] {
+                let (memtable, is_done) = (&memtable, &is_done);
+                scope.spawn(move || {
+                    let random = SeededRandom::new(u64::from(reverse));
+                    while !is_done.load(Ordering::Relaxed) {
+                        let start = random.below(BEFORE * 100);
+                        let end = start + random.below(BEFORE * 100 - start);
+                        let (first, last) = (format!("{start:08}"), format!("{end:08}"));
+                        let range =
+                            (Bound::Included(first.as_bytes()), Bound::Included(last.as_bytes()));
+                        let mut seen = visit(memtable, range, reverse);
+                        if reverse {
+                            seen.reverse();
+                        }
+                        let place = |entry: &String| {
+                            let (key, seq) = entry.split_once('@').expect("a key and a number");
+                            (key.to_owned(), std::cmp::Reverse(seq.parse::<u64>().unwrap()))
+                        };
+                        let is_ordered = seen.is_sorted_by(|a, b| place(a) < place(b));
+                        assert!(is_ordered, "each once, in order");
+                        seen.retain(|entry| entry.ends_with("@1"));
+                        let all = (start.div_ceil(100)..=end / 100)
+                            .map(|number| format!("{:08}@1", number * 100));
+                        assert!(seen.into_iter().eq(all), "{range:?}");
+                    }
+                });
+            }
+            let writers: Vec<_> = (0..2)
+                .map(|writer| {
+                    let memtable = &memtable;
+                    scope.spawn(move || {
+                        let random = SeededRandom::new(9 + writer);
+                        for seq in (0..COMMITS).map(|commit| 2 + commit * 2 + writer) {
+                            let mut keys: Vec<u64> = (0..200)
+                                .map(|_| random.below(BEFORE * 100))
+                                .filter(|number| number % 100 > 0)
+                                .collect();
+                            keys.sort_unstable();
+                            keys.dedup();
+                            memtable.insert_all(seq, keys.into_iter().map(entry));
+                        }
+                    })
+                })
+                .collect();
+            let joined: Vec<_> = writers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+            is_done.store(true, Ordering::Relaxed);
+            joined.into_iter().for_each(|writer| writer.expect("a writer"));
+        });
+        let all = visit(&memtable, (Bound::Unbounded, Bound::Unbounded), false);
+        assert_eq!(all.len(), memtable.len());
     }
 }
