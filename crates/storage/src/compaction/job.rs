@@ -100,7 +100,7 @@ fn write_outputs(
     outputs: &mut Outputs<'_>,
     finished: &mut Finished,
 ) -> Result<()> {
-    let mut merged: Vec<Section<Groups>> = Vec::new();
+    let mut merged: Vec<Section<'_, Groups>> = Vec::new();
     for section in sections(job, compaction)? {
         (job.go_on)()?;
         if let [Span { what: groups, .. }] = section.spans.as_slice()
@@ -122,7 +122,7 @@ fn write_outputs(
 }
 
 /// The row groups of all inputs, cut where none reaches across.
-fn sections(job: &Job<'_>, compaction: &Compaction) -> Result<Vec<Section<Groups>>> {
+fn sections<'c>(job: &Job<'_>, compaction: &'c Compaction) -> Result<Vec<Section<'c, Groups>>> {
     let mut spans = Vec::new();
     for (position, (level, file)) in compaction.inputs.iter().enumerate() {
         // Each file of level 0 is a source, and each level below: newer ones come first.
@@ -132,14 +132,11 @@ fn sections(job: &Job<'_>, compaction: &Compaction) -> Result<Vec<Section<Groups
         while at < reader.groups().len() {
             let chain = reader.chain(at);
             at = chain.end;
+            let entries = &reader.groups()[chain.clone()];
+            let (first, last) = (&entries[0].first_key, &entries[entries.len() - 1].last_key);
             let groups =
                 Groups { file: Arc::clone(file), reader: Arc::clone(reader), groups: chain };
-            spans.push(Span {
-                first: groups.first_key().into(),
-                last: groups.last_key().into(),
-                source,
-                what: groups,
-            });
+            spans.push(Span { first, last, source, what: groups });
         }
     }
     Ok(cut(spans))
@@ -163,7 +160,7 @@ fn is_copied(job: &Job<'_>, compaction: &Compaction, groups: &Groups) -> bool {
 fn merge(
     job: &Job<'_>,
     compaction: &Compaction,
-    sections: Vec<Section<Groups>>,
+    sections: Vec<Section<'_, Groups>>,
     outputs: &mut Outputs<'_>,
     finished: &mut Finished,
 ) -> Result<()> {

@@ -281,8 +281,8 @@ fn assemble(
     };
 
     let spans = files.iter().map(|(level, file)| Span {
-        first: file.smallest.clone(),
-        last: file.largest.clone(),
+        first: &file.smallest,
+        last: &file.largest,
         source: *level,
         what: (*level, Arc::clone(file)),
     });

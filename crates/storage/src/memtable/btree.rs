@@ -84,5 +84,5 @@ fn is_empty(start: &Bound<StoredKey>, end: &Bound<StoredKey>) -> bool {
 
 fn mem_entry<'a>(stored: &'a StoredKey, entry: &'a EntryBytes) -> MemEntry<'a> {
     let kind = if stored.2 == 0 { OpKind::Put } else { OpKind::Delete };
-    MemEntry { key: &stored.0, seq: !stored.1, kind, row: entry.row() }
+    MemEntry { key: &stored.0, seq: !stored.1, kind, row: entry.row(), bytes: entry }
 }

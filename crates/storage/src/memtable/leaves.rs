@@ -337,7 +337,8 @@ impl Stored {
     }
 
     fn shown(&self) -> MemEntry<'_> {
-        MemEntry { key: self.entry.key(), seq: self.seq, kind: self.kind, row: self.entry.row() }
+        let Self { entry, seq, kind } = self;
+        MemEntry { key: entry.key(), seq: *seq, kind: *kind, row: entry.row(), bytes: entry }
     }
 }
 

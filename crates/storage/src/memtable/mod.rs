@@ -30,7 +30,7 @@ pub(crate) use run::MemRun;
 use run::MemRuns;
 
 /// One entry, borrowed for the length of a visit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct MemEntry<'a> {
     /// The user key.
     pub(crate) key: &'a [u8],
@@ -40,6 +40,8 @@ pub(crate) struct MemEntry<'a> {
     pub(crate) kind: OpKind,
     /// The row's bytes; empty for a delete.
     pub(crate) row: &'a [u8],
+    /// Key and row, to be kept beyond the visit.
+    pub(crate) bytes: &'a EntryBytes,
 }
 
 /// A range of user keys; all versions of a key are in or out together.

@@ -231,7 +231,7 @@ impl MemRuns {
         memtable.visit((Bound::Unbounded, Bound::Unbounded), false, |entry| {
             if entry.seq <= snapshot {
                 window = (window.0.min(entry.seq), window.1.max(entry.seq));
-                entries.push((EntryBytes::copy_of(entry.key, entry.row), entry.kind));
+                entries.push((entry.bytes.clone(), entry.kind));
             }
             ControlFlow::Continue(())
         });

@@ -1,4 +1,5 @@
-//! [`Late`]: columns of a row group that are decoded once it is known which of its rows stay.
+//! [`Late`]: columns of a row group, or of a memtable's entries, that are decoded once it is known
+//! which rows stay.
 //!
 //! A short range over sources that overlap looks at more rows than it gives out: of a source whose
 //! keys lie thin among the others', a merge reads a part ahead and takes a few. Keys decide, and
@@ -8,21 +9,39 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
+use silt_codec::{BatchBuilder, Schemas};
 
 use super::encoded::take_rows;
-use crate::Result;
+use crate::batch::EntryBytes;
 use crate::sstable::RowGroup;
+use crate::{OpKind, Result};
 
 /// Rows are decoded with those between them unless these are more.
 const BETWEEN_MAX: usize = 2;
 
-/// The columns of entries that stand in one row group.
+/// The columns of entries that were not decoded yet.
 #[derive(Debug)]
-pub(crate) struct Late {
+pub(crate) enum Late {
+    Group(LateGroup),
+    Rows(LateRows),
+}
+
+/// Those of entries that stand in one row group.
+#[derive(Debug)]
+pub(crate) struct LateGroup {
     pub(crate) group: RowGroup,
     /// The columns, by their positions in the tree's current schema.
     pub(crate) projection: Arc<[usize]>,
     pub(crate) rows: GroupRows,
+}
+
+/// Those of a memtable's entries.
+#[derive(Debug)]
+pub(crate) struct LateRows {
+    pub(crate) schemas: Schemas,
+    /// The columns, by their positions in the current schema.
+    pub(crate) projection: Arc<[usize]>,
+    pub(crate) entries: Vec<(EntryBytes, OpKind)>,
 }
 
 /// Where entries stand in their group.
@@ -63,7 +82,7 @@ pub(crate) struct Piece<'a> {
 
 enum Places<'a> {
     /// Every row of the group from this one on.
-    Span(&'a Late, usize),
+    Span(&'a LateGroup, usize),
     /// The rows taken and no others: the next one's place.
     Next(usize),
     /// The same, the first one taken standing last.
@@ -71,6 +90,46 @@ enum Places<'a> {
 }
 
 impl Late {
+    /// The columns of entries that follow one another.
+    pub(crate) fn decode(&self, entries: &Range<usize>) -> Result<Vec<ArrayRef>> {
+        match self {
+            Self::Group(group) => group.decode(entries),
+            Self::Rows(rows) => rows.build(entries.len(), std::iter::once(entries.clone())),
+        }
+    }
+
+    /// Decodes what was taken; `runs` are its runs.
+    pub(crate) fn piece(
+        &self,
+        taken: Taken,
+        runs: impl Iterator<Item = Range<usize>>,
+    ) -> Result<Piece<'_>> {
+        match self {
+            Self::Group(group) => group.piece(taken, runs),
+            Self::Rows(rows) => {
+                let columns = rows.build(taken.count, runs)?;
+                Ok(Piece { columns, places: Places::Next(0) })
+            }
+        }
+    }
+}
+
+impl LateRows {
+    /// The columns of `count` entries, those of `runs`.
+    fn build(
+        &self,
+        count: usize,
+        runs: impl Iterator<Item = Range<usize>>,
+    ) -> Result<Vec<ArrayRef>> {
+        let mut builder = BatchBuilder::new(&self.schemas, &self.projection, count);
+        for (entry, kind) in runs.flat_map(|run| &self.entries[run]) {
+            builder.push(entry.key(), (*kind == OpKind::Put).then(|| entry.row()))?;
+        }
+        Ok(builder.finish()?)
+    }
+}
+
+impl LateGroup {
     fn row(&self, entry: usize) -> usize {
         match &self.rows {
             GroupRows::Forward(first) => first + entry,
@@ -83,8 +142,7 @@ impl Late {
         self.row(taken.last) < self.row(taken.first)
     }
 
-    /// The columns of entries that follow one another.
-    pub(crate) fn decode(&self, entries: &Range<usize>) -> Result<Vec<ArrayRef>> {
+    fn decode(&self, entries: &Range<usize>) -> Result<Vec<ArrayRef>> {
         if let GroupRows::Forward(first) = self.rows {
             let rows = first + entries.start..first + entries.end;
             return self.each(|column| self.group.decode(column, rows.clone()));
@@ -94,12 +152,7 @@ impl Late {
         self.take(taken, std::iter::once(entries.clone()), true)
     }
 
-    /// Decodes what was taken; `runs` are its runs.
-    pub(crate) fn piece(
-        &self,
-        taken: Taken,
-        runs: impl Iterator<Item = Range<usize>>,
-    ) -> Result<Piece<'_>> {
+    fn piece(&self, taken: Taken, runs: impl Iterator<Item = Range<usize>>) -> Result<Piece<'_>> {
         let (first, last) = (self.row(taken.first), self.row(taken.last));
         let span = first.min(last)..first.max(last) + 1;
         if span.len() <= taken.count * BETWEEN_MAX {

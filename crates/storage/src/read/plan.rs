@@ -99,12 +99,7 @@ impl Planner<'_> {
                 self.counters.files_pruned.add(1);
                 continue;
             }
-            spans.push(Span {
-                first: file.smallest.clone(),
-                last: file.largest.clone(),
-                source,
-                what: file,
-            });
+            spans.push(Span { first: &file.smallest, last: &file.largest, source, what: file });
         }
         let prefix_hash = self.prefix()?.map(key_hash);
         let mut cells = Vec::new();
@@ -126,9 +121,9 @@ impl Planner<'_> {
         Ok(cells)
     }
 
-    fn cell(&self, section: Section<Groups>) -> Cell {
+    fn cell(&self, section: Section<'_, Groups>) -> Cell {
         Cell {
-            range: self.range.within(section.first(), &section.last),
+            range: self.range.within(section.first(), section.last),
             groups: section.spans.into_iter().map(|span| (span.source, span.what)).collect(),
             memtables: Vec::new(),
         }
@@ -137,7 +132,7 @@ impl Planner<'_> {
     /// The section without those row groups of its oldest source in which no row passes the
     /// filter: they hide nothing but versions of their own. Groups that stand as one are kept,
     /// since a version of one that fails may hide a version of the other.
-    fn prune_by_zones(&self, section: Section<Groups>) -> Result<Vec<Span<Groups>>> {
+    fn prune_by_zones<'k>(&self, section: Section<'k, Groups>) -> Result<Vec<Span<'k, Groups>>> {
         let Some(filter) = self.filter else { return Ok(section.spans) };
         let oldest = section.oldest_source();
         let schema = self.schemas.current();
@@ -188,12 +183,12 @@ impl Planner<'_> {
     }
 
     /// Adds the row groups of `file` that meet the range and hold something the snapshot sees.
-    pub(super) fn add_groups(
+    pub(super) fn add_groups<'f>(
         &self,
         source: usize,
-        file: &Arc<LiveFile>,
+        file: &'f Arc<LiveFile>,
         prefix_hash: Option<u64>,
-        spans: &mut Vec<Span<Groups>>,
+        spans: &mut Vec<Span<'f, Groups>>,
     ) -> Result<()> {
         let reader = open_file(self.tree.context(), self.schemas, file)?;
         if let Some(hash) = prefix_hash
@@ -223,14 +218,10 @@ impl Planner<'_> {
                 pruned += chain.len();
                 continue;
             }
+            let (first, last) = (&entries[chain.start].first_key, &entries[chain.end - 1].last_key);
             let groups =
                 Groups { file: Arc::clone(file), reader: Arc::clone(reader), groups: chain };
-            spans.push(Span {
-                first: groups.first_key().into(),
-                last: groups.last_key().into(),
-                source,
-                what: groups,
-            });
+            spans.push(Span { first, last, source, what: groups });
         }
         pruned += entries.len() - at;
         self.counters.groups_pruned.add(pruned as u64);

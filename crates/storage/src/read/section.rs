@@ -3,11 +3,11 @@
 
 /// A run of keys that one source holds and that is read whole: a file, a row group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Span<T> {
+pub(crate) struct Span<'k, T> {
     /// The first key.
-    pub(crate) first: Box<[u8]>,
+    pub(crate) first: &'k [u8],
     /// The last key.
-    pub(crate) last: Box<[u8]>,
+    pub(crate) last: &'k [u8],
     /// The source: spans of one source share no key.
     pub(crate) source: usize,
     /// What it is.
@@ -16,17 +16,17 @@ pub(crate) struct Span<T> {
 
 /// Spans that share keys, directly or through others. No key of theirs lies in another section.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Section<T> {
+pub(crate) struct Section<'k, T> {
     /// By first key.
-    pub(crate) spans: Vec<Span<T>>,
+    pub(crate) spans: Vec<Span<'k, T>>,
     /// The last key of the span that ends last.
-    pub(crate) last: Box<[u8]>,
+    pub(crate) last: &'k [u8],
 }
 
-impl<T> Section<T> {
+impl<T> Section<'_, T> {
     /// The first key.
     pub(crate) fn first(&self) -> &[u8] {
-        &self.spans[0].first
+        self.spans[0].first
     }
 
     /// The source of the highest number.
@@ -36,18 +36,16 @@ impl<T> Section<T> {
 }
 
 /// Cuts `spans` into sections, ascending by key: as many as there can be.
-pub(crate) fn cut<T>(mut spans: Vec<Span<T>>) -> Vec<Section<T>> {
-    spans.sort_by(|a, b| a.first.cmp(&b.first));
-    let mut sections: Vec<Section<T>> = Vec::new();
+pub(crate) fn cut<T>(mut spans: Vec<Span<'_, T>>) -> Vec<Section<'_, T>> {
+    spans.sort_by_key(|span| span.first);
+    let mut sections: Vec<Section<'_, T>> = Vec::new();
     for span in spans {
         match sections.last_mut() {
             Some(section) if span.first <= section.last => {
-                if span.last > section.last {
-                    section.last.clone_from(&span.last);
-                }
+                section.last = section.last.max(span.last);
                 section.spans.push(span);
             }
-            _ => sections.push(Section { last: span.last.clone(), spans: vec![span] }),
+            _ => sections.push(Section { last: span.last, spans: vec![span] }),
         }
     }
     sections
@@ -58,14 +56,14 @@ mod tests {
     use super::*;
 
     fn shape(spans: &[(usize, &str, &str)]) -> Vec<Vec<usize>> {
-        let span = |&(source, first, last): &(usize, &str, &str)| Span {
-            first: first.as_bytes().into(),
-            last: last.as_bytes().into(),
-            source,
+        let spans = spans.iter().map(|(source, first, last)| Span {
+            first: first.as_bytes(),
+            last: last.as_bytes(),
+            source: *source,
             what: (),
-        };
-        let sources = |section: Section<()>| section.spans.iter().map(|span| span.source).collect();
-        cut(spans.iter().map(span).collect()).into_iter().map(sources).collect()
+        });
+        let sections = cut(spans.collect()).into_iter();
+        sections.map(|section| section.spans.iter().map(|span| span.source).collect()).collect()
     }
 
     #[test]

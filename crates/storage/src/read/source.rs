@@ -9,12 +9,13 @@ use std::collections::VecDeque;
 use std::ops::{Bound, ControlFlow, Range};
 use std::sync::Arc;
 
-use silt_codec::{BatchBuilder, KeyBuffer, Schemas};
+use silt_codec::{KeyBuffer, Schemas};
 
-use super::late::{GroupRows, Late};
+use super::late::{GroupRows, Late, LateGroup, LateRows};
 use super::merge::{Entries, EntrySource};
 use super::visible::Visibility;
 use super::{KeyRange, ReadCounters, ScanWatch};
+use crate::batch::EntryBytes;
 use crate::memtable::TreeMemtable;
 use crate::sstable::{EntryBatch, GroupEntry, RowGroup, SsTableReader};
 use crate::state::Context;
@@ -327,7 +328,7 @@ impl OpenGroup {
             (batch, GroupRows::Listed(selected))
         };
         let projection = Arc::clone(&context.projection);
-        let late = Late { group: group.clone(), projection, rows };
+        let late = Late::Group(LateGroup { group: group.clone(), projection, rows });
         Ok((!batch.is_empty()).then_some(Entries { batch, late: Some(late) }))
     }
 }
@@ -346,13 +347,14 @@ fn pick(entries: &EntryBatch, rows: impl ExactSizeIterator<Item = usize>) -> Ent
 
 /// A stretch of a memtable.
 pub(crate) struct MemtableSource {
+    schemas: Schemas,
+    projection: Arc<[usize]>,
     memtable: Arc<TreeMemtable>,
     /// What is left to read.
     range: KeyRange,
     reverse: bool,
     snapshot: SeqNo,
     parts: PartRows,
-    builder: BatchBuilder,
     is_done: bool,
 }
 
@@ -364,38 +366,32 @@ impl MemtableSource {
         range: KeyRange,
     ) -> Self {
         let SourceContext { schemas, projection, snapshot, reverse, .. } = context;
-        let parts = PartRows::new(context);
-        let builder = BatchBuilder::new(schemas, projection, parts.next.min(1_024));
         Self {
+            schemas: schemas.clone(),
+            projection: Arc::clone(projection),
             memtable,
             range,
             reverse: *reverse,
             snapshot: *snapshot,
-            parts,
-            builder,
+            parts: PartRows::new(context),
             is_done: false,
         }
     }
 }
 
-/// Entries on their way from a memtable to a batch.
-struct Gathered<'a> {
-    builder: &'a mut BatchBuilder,
+/// Entries on their way from a memtable to a merge.
+#[derive(Default)]
+struct Gathered {
     keys: KeyBuffer,
     seqs: Vec<SeqNo>,
-    kinds: Vec<OpKind>,
-    failed: Result<()>,
+    entries: Vec<(EntryBytes, OpKind)>,
 }
 
-impl Gathered<'_> {
-    fn push(&mut self, key: &[u8], seq: SeqNo, kind: OpKind, row: &[u8]) {
-        let row = (kind == OpKind::Put).then_some(row);
-        if let Err(error) = self.builder.push(key, row) {
-            self.failed = Err(error.into());
-        }
-        self.keys.push(key);
+impl Gathered {
+    fn push(&mut self, entry: EntryBytes, seq: SeqNo, kind: OpKind) {
+        self.keys.push(entry.key());
         self.seqs.push(seq);
-        self.kinds.push(kind);
+        self.entries.push((entry, kind));
     }
 }
 
@@ -405,22 +401,14 @@ impl EntrySource for MemtableSource {
             return Ok(None);
         }
         let rows_max = self.parts.next();
-        let Self { memtable, range, builder, snapshot, .. } = self;
-        let mut gathered = Gathered {
-            builder,
-            keys: KeyBuffer::new(),
-            seqs: Vec::new(),
-            kinds: Vec::new(),
-            failed: Ok(()),
-        };
-        let is_done = if self.reverse {
+        let Self { memtable, range, snapshot, .. } = self;
+        let mut gathered = Gathered::default();
+        self.is_done = if self.reverse {
             visit_reverse(memtable, range, *snapshot, rows_max, &mut gathered)
         } else {
             visit_forward(memtable, range, *snapshot, rows_max, &mut gathered)
         };
-        self.is_done = is_done;
-        let Gathered { keys, seqs, kinds, failed, .. } = gathered;
-        failed?;
+        let Gathered { keys, seqs, entries } = gathered;
         let Some(last) = keys.len().checked_sub(1) else { return Ok(None) };
         let resume = Bound::Excluded(keys.get(last).to_vec());
         if self.reverse {
@@ -428,8 +416,11 @@ impl EntrySource for MemtableSource {
         } else {
             self.range.start = resume;
         }
-        let columns = self.builder.finish()?;
-        Ok(Some(EntryBatch { keys, columns, seqs, kinds }.into()))
+        let kinds = entries.iter().map(|(_, kind)| *kind).collect();
+        let batch = EntryBatch { keys, columns: Vec::new(), seqs, kinds };
+        let (schemas, projection) = (self.schemas.clone(), Arc::clone(&self.projection));
+        let late = Late::Rows(LateRows { schemas, projection, entries });
+        Ok(Some(Entries { batch, late: Some(late) }))
     }
 }
 
@@ -439,7 +430,7 @@ fn visit_forward(
     range: &KeyRange,
     snapshot: SeqNo,
     rows_max: usize,
-    gathered: &mut Gathered<'_>,
+    gathered: &mut Gathered,
 ) -> bool {
     let mut is_done = true;
     memtable.visit(range.bounds(), false, |entry| {
@@ -450,11 +441,11 @@ fn visit_forward(
         if count > 0 && gathered.keys.get(count - 1) == entry.key {
             return ControlFlow::Continue(());
         }
-        if count == rows_max || gathered.failed.is_err() {
+        if count == rows_max {
             is_done = false;
             return ControlFlow::Break(());
         }
-        gathered.push(entry.key, entry.seq, entry.kind, entry.row);
+        gathered.push(entry.bytes.clone(), entry.seq, entry.kind);
         ControlFlow::Continue(())
     });
     is_done
@@ -467,34 +458,26 @@ fn visit_reverse(
     range: &KeyRange,
     snapshot: SeqNo,
     rows_max: usize,
-    gathered: &mut Gathered<'_>,
+    gathered: &mut Gathered,
 ) -> bool {
     let mut is_done = true;
-    let mut held: Option<(SeqNo, OpKind)> = None;
-    let mut key = Vec::new();
-    let mut row = Vec::new();
+    let mut held: Option<(EntryBytes, SeqNo, OpKind)> = None;
     memtable.visit(range.bounds(), true, |entry| {
         if entry.seq > snapshot {
             return ControlFlow::Continue(());
         }
-        if held.is_some() && key != entry.key {
-            if let Some((seq, kind)) = held.take() {
-                gathered.push(&key, seq, kind, &row);
-            }
-            if gathered.keys.len() == rows_max || gathered.failed.is_err() {
+        if let Some((bytes, seq, kind)) = held.take_if(|(bytes, ..)| bytes.key() != entry.key) {
+            gathered.push(bytes, seq, kind);
+            if gathered.keys.len() == rows_max {
                 is_done = false;
                 return ControlFlow::Break(());
             }
         }
-        key.clear();
-        key.extend_from_slice(entry.key);
-        row.clear();
-        row.extend_from_slice(entry.row);
-        held = Some((entry.seq, entry.kind));
+        held = Some((entry.bytes.clone(), entry.seq, entry.kind));
         ControlFlow::Continue(())
     });
-    if let Some((seq, kind)) = held {
-        gathered.push(&key, seq, kind, &row);
+    if let Some((bytes, seq, kind)) = held {
+        gathered.push(bytes, seq, kind);
     }
     is_done
 }
