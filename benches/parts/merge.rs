@@ -52,7 +52,7 @@ fn measure(criterion: &mut Criterion<Clock>, state: &str, database: &Database) {
         });
     });
     let part_rows = std::env::var("SILT_BENCH_PART_ROWS");
-    let part_rows = part_rows.map_or(16, |rows| rows.parse().expect("a number"));
+    let part_rows = part_rows.map_or(32, |rows| rows.parse().expect("a number"));
     let request = |range, columns, order, limit| ScanRequest {
         order,
         limit,

@@ -72,7 +72,7 @@ fn measure(criterion: &mut Criterion<Clock>, name: &str, database: &Database) {
                 end: std::ops::Bound::Included(end),
             };
             let request =
-                ScanRequest { part_rows: 16, ..ScanRequest::new(range, (0..5).collect()) };
+                ScanRequest { part_rows: 32, ..ScanRequest::new(range, (0..5).collect()) };
             let scan = database.events.scan(&request, &snapshot).expect("a scan");
             let found: usize = scan.map(|batch| batch.expect("a batch").num_rows()).sum();
             assert_eq!(found, 10);

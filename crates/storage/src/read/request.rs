@@ -188,7 +188,7 @@ pub struct ScanRequest {
     /// No batch has more rows than this.
     pub batch_rows: usize,
     /// A merge reads so many rows of a source at first, and more each time it comes back; no fewer
-    /// than one. Default 16.
+    /// than one. Default 32.
     pub part_rows: usize,
     /// Where the work is counted.
     pub counters: Arc<ReadCounters>,
@@ -217,7 +217,7 @@ impl ScanRequest {
             order: ScanOrder::Unordered,
             limit: None,
             batch_rows: 8_192,
-            part_rows: 16,
+            part_rows: 32,
             counters: Arc::default(),
             watch: None,
         }
