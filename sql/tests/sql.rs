@@ -6,6 +6,7 @@ mod sql {
     pub mod harness;
 
     mod anomalies;
+    mod buckets;
     mod ddl;
     mod delete;
     mod durable;

@@ -79,6 +79,11 @@ impl LocalKey {
         Ok(Some(found))
     }
 
+    /// Rows by the places of their values; without `codes` all have the first.
+    pub(super) fn new(values: ArrayRef, codes: Option<Vec<u32>>) -> Self {
+        Self { values, codes }
+    }
+
     fn code(&self, row: usize) -> u32 {
         self.codes.as_ref().map_or(0, |codes| codes[row])
     }

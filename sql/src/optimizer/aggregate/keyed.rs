@@ -57,7 +57,7 @@ pub(in super::super) fn replace(plan: &dyn ExecutionPlan) -> Replacement {
         .iter()
         .map(|key| match key {
             Key::Column(column) => Some(*column),
-            Key::Computed(_) => None,
+            Key::Truncated(_) | Key::Computed(_) => None,
         })
         .collect();
     let Some(columns) = columns else { return Ok(None) };

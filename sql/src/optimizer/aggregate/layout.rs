@@ -10,11 +10,15 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
 use datafusion::physical_expr::utils::collect_columns;
 
+use super::truncated::Truncated;
+
 /// A key column of an aggregate.
 #[derive(Clone, Debug)]
 pub(super) enum Key {
     /// A column of the scan, taken as codes where it is stored so.
     Column(usize),
+    /// Times that are truncated.
+    Truncated(Truncated),
     /// The key at this place is computed.
     Computed(Arc<dyn PhysicalExpr>),
 }
@@ -46,11 +50,19 @@ impl Layout {
             Some((exprs, _)) => exprs[index].downcast_ref::<Column>().map(Column::index),
             None => Some(index),
         };
+        let truncated = |key: &Arc<dyn PhysicalExpr>| match projection {
+            Some((exprs, _)) => Truncated::of(&over_scan(key, exprs)?, schema),
+            None => Truncated::of(key, schema),
+        };
         let mut keys: Vec<Key> = keys
             .iter()
             .map(|key| {
                 let column = key.downcast_ref::<Column>().and_then(|key| source(key.index()));
-                column.map_or_else(|| Key::Computed(Arc::clone(key)), Key::Column)
+                match (column, truncated(key)) {
+                    (Some(column), _) => Key::Column(column),
+                    (None, Some(truncated)) => Key::Truncated(truncated),
+                    (None, None) => Key::Computed(Arc::clone(key)),
+                }
             })
             .collect();
         let mut arguments = arguments;
@@ -58,7 +70,7 @@ impl Layout {
         let mut used: Vec<&mut Arc<dyn PhysicalExpr>> = arguments.iter_mut().flatten().collect();
         used.extend(keys.iter_mut().filter_map(|key| match key {
             Key::Computed(expr) => Some(expr),
-            Key::Column(_) => None,
+            Key::Column(_) | Key::Truncated(_) => None,
         }));
         let top = projection.map_or(schema, |(_, schema)| schema);
         let wanted = compact(&mut used)?;
@@ -89,6 +101,20 @@ impl Layout {
         let columns = columns.collect::<Result<_>>()?;
         Ok(RecordBatch::try_new_with_options(nullable(schema), columns, &options)?)
     }
+}
+
+/// An expression over a projection's output as one over its input.
+fn over_scan(
+    expr: &Arc<dyn PhysicalExpr>,
+    exprs: &[Arc<dyn PhysicalExpr>],
+) -> Option<Arc<dyn PhysicalExpr>> {
+    let over_scan = Arc::clone(expr).transform_up(|expr| {
+        Ok(match expr.downcast_ref::<Column>() {
+            Some(column) => Transformed::yes(Arc::clone(&exprs[column.index()])),
+            None => Transformed::no(expr),
+        })
+    });
+    over_scan.data().ok()
 }
 
 /// The schema with all columns nullable: an expression may make NULL of what is not.

@@ -22,6 +22,7 @@ mod runs;
 mod sides;
 mod sums;
 mod table;
+mod truncated;
 
 use std::sync::Arc;
 

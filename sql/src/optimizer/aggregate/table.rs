@@ -212,12 +212,13 @@ impl Table {
         if let State::One { .. } = &self.state {
             return self.add_one(chunk, bound, values);
         }
+        let decoded = |key: &Key| match key {
+            Key::Column(index) => column(*index),
+            Key::Truncated(truncated) => Ok(truncated.array(&column(truncated.column)?)),
+            Key::Computed(expr) => expr.evaluate(&batch)?.into_array(rows),
+        };
         if plan.keyed {
-            let key = |key: &Key| match key {
-                Key::Column(index) => column(*index),
-                Key::Computed(expr) => expr.evaluate(&batch)?.into_array(rows),
-            };
-            let columns = keys.iter().map(key).collect::<Result<Vec<_>>>()?;
+            let columns = keys.iter().map(decoded).collect::<Result<Vec<_>>>()?;
             return self.add_local(&LocalGroups::of_runs(&columns)?, chunk, bound, values);
         }
         let mut local = Vec::with_capacity(keys.len());
@@ -235,7 +236,20 @@ impl Table {
                     }
                     column(*index)?
                 }
-                Key::Computed(expr) => expr.evaluate(&batch)?.into_array(rows)?,
+                Key::Truncated(truncated) => {
+                    let packed = if whole { truncated.of_chunk(chunk)? } else { None };
+                    if let Some(key) = packed {
+                        local.push(key);
+                        continue;
+                    }
+                    let times = column(truncated.column)?;
+                    if let Some(key) = truncated.of_array(&times) {
+                        local.push(key);
+                        continue;
+                    }
+                    truncated.array(&times)
+                }
+                Key::Computed(_) => decoded(key)?,
             };
             match LocalKey::of_array(&array)? {
                 Some(key) => local.push(key),
@@ -250,17 +264,11 @@ impl Table {
                 Ok(groups) => return self.add_local(&groups, chunk, bound, values),
                 Err(local) => expand(&local, rows)?,
             },
-            Some(()) => {
-                let key = |key: &Key| match key {
-                    Key::Column(index) => column(*index),
-                    Key::Computed(expr) => expr.evaluate(&batch)?.into_array(rows),
-                };
-                keys.iter().map(key).collect::<Result<_>>()?
-            }
+            Some(()) => keys.iter().map(decoded).collect::<Result<_>>()?,
         };
-        let mut decoded = Vec::with_capacity(values.len());
+        let mut arguments = Vec::with_capacity(values.len());
         for argument in values {
-            decoded.push(match argument {
+            arguments.push(match argument {
                 Argument::Values(values) => values,
                 // Groups are too many to add up by.
                 Argument::Sum(Summed { plain, .. }) => {
@@ -269,7 +277,7 @@ impl Table {
                 }
             });
         }
-        self.add_rows(&expanded, rows, selected, &decoded)
+        self.add_rows(&expanded, rows, selected, &arguments)
     }
 
     /// Adds rows that are all of one group.
