@@ -9,6 +9,7 @@ mod sql {
     mod buckets;
     mod ddl;
     mod delete;
+    mod distinct;
     mod durable;
     mod errors;
     mod insert;

@@ -12,12 +12,14 @@
 //! 5. [`like`]: what is left of them looks for several pieces of text without regular expressions.
 //! 6. [`aggregate`]: a partial aggregate over a scan takes the scan's rows before they are
 //!    decoded and groups by the codes of dictionaries.
-//! 7. [`seeks::seek`]: joins that collect rows and meet a table by its key may seek it.
+//! 7. [`distinct`]: distinct short strings are numbers in tables that fit the cache.
+//! 8. [`seeks::seek`]: joins that collect rows and meet a table by its key may seek it.
 //!
-//! The last five come last, so that DataFusion plans (distribution, order) as it would without.
+//! The last six come last, so that DataFusion plans (distribution, order) as it would without.
 
 mod absorb;
 mod aggregate;
+mod distinct;
 mod joins;
 mod like;
 mod seeks;
@@ -80,6 +82,7 @@ pub(crate) fn rules(options: &ScanOptions) -> Vec<Arc<dyn PhysicalOptimizerRule 
             name: "silt_encoded_aggregates",
             replace: aggregate::replace,
         }));
+        rules.push(Arc::new(Replace { name: "silt_distinct_strings", replace: distinct::replace }));
     }
     if options.seeks {
         rules.push(Arc::new(Replace { name: "silt_index_joins", replace: seeks::seek }));
