@@ -7,6 +7,7 @@ mod sql {
 
     mod anomalies;
     mod buckets;
+    mod chains;
     mod ddl;
     mod delete;
     mod distinct;

@@ -21,22 +21,35 @@ use crate::provider::SiltTable;
 
 /// Whether every run of a plan means the same: no `now()`, nothing random, no query within.
 pub(crate) fn is_steady(plan: &LogicalPlan) -> Result<bool> {
-    let mut steady = true;
+    is_everywhere(plan, is_steady_expr)
+}
+
+/// As [`is_steady`], but for queries within, which must be steady themselves.
+pub(super) fn is_timeless(plan: &LogicalPlan) -> Result<bool> {
+    is_everywhere(plan, |expr| !expr.exists(|expr| Ok(is_volatile(expr))).unwrap_or(true))
+}
+
+fn is_everywhere(plan: &LogicalPlan, holds: impl Fn(&Expr) -> bool) -> Result<bool> {
+    let mut all = true;
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
-            steady &= is_steady_expr(expr);
+            all &= holds(expr);
             Ok(TreeNodeRecursion::Continue)
         })
     })?;
-    Ok(steady)
+    Ok(all)
+}
+
+fn is_volatile(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call)
+        if call.func.signature().volatility != Volatility::Immutable)
 }
 
 /// As [`is_steady`], of an expression.
 pub(crate) fn is_steady_expr(expr: &Expr) -> bool {
     let differs = |expr: &Expr| match expr {
-        Expr::ScalarFunction(call) => call.func.signature().volatility != Volatility::Immutable,
         Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => true,
-        _ => false,
+        expr => is_volatile(expr),
     };
     expr.exists(|expr| Ok(differs(expr))).is_ok_and(|differs| !differs)
 }
@@ -88,11 +101,11 @@ pub(super) fn select(
 }
 
 /// A predicate over columns of the table, by their position there.
-type Filter<'a> = (&'a Expr, Names<'a>);
+pub(super) type Filter<'a> = (&'a Expr, Names<'a>);
 
 /// How a predicate names columns.
 #[derive(Clone)]
-enum Names<'a> {
+pub(super) enum Names<'a> {
     /// As the scan does.
     Table,
     /// By a node's schema, whose columns are these of the table.
@@ -101,9 +114,9 @@ enum Names<'a> {
 
 /// What is found on the way from the top of a plan to its one scan.
 #[derive(Default)]
-struct Walk<'a> {
-    scan: Option<&'a TableScan>,
-    filters: Vec<Filter<'a>>,
+pub(super) struct Walk<'a> {
+    pub(super) scan: Option<&'a TableScan>,
+    pub(super) filters: Vec<Filter<'a>>,
     sort: Option<Vec<(usize, bool)>>,
     fetch_first: Option<usize>,
     skip: Option<Constant>,
@@ -113,14 +126,22 @@ struct Walk<'a> {
     /// Whether a filter stood above.
     filtered: bool,
     /// Of the node last left, for each of its columns that of the table.
-    columns: Vec<usize>,
+    pub(super) columns: Vec<usize>,
 }
 
 impl<'a> Walk<'a> {
-    fn down(plan: &'a LogicalPlan, types: &[DataType]) -> Option<Self> {
+    pub(super) fn down(plan: &'a LogicalPlan, types: &[DataType]) -> Option<Self> {
         let mut walk = Self::default();
         walk.node(plan, types)?;
         Some(walk)
+    }
+
+    /// Whether all rows that pass the filters are meant, in any order.
+    pub(super) fn is_plain(&self) -> bool {
+        self.sort.is_none()
+            && self.fetch_first.is_none()
+            && self.skip.is_none()
+            && self.fetch.is_none()
     }
 
     fn node(&mut self, plan: &'a LogicalPlan, types: &[DataType]) -> Option<()> {
@@ -194,7 +215,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn plain_column(expr: &Expr) -> Option<&Column> {
+pub(super) fn plain_column(expr: &Expr) -> Option<&Column> {
     match expr {
         Expr::Column(column) => Some(column),
         Expr::Alias(alias) => plain_column(&alias.expr),
@@ -204,16 +225,16 @@ fn plain_column(expr: &Expr) -> Option<&Column> {
 
 /// What one predicate says about one key column.
 #[derive(Debug)]
-enum Term {
+pub(super) enum Term {
     In(Vec<Constant>),
     Lower(Constant, bool),
     Upper(Constant, bool),
 }
 
-struct Compiler<'a> {
-    table: &'a TableDef,
-    fields: &'a [KeyField],
-    types: &'a [DataType],
+pub(super) struct Compiler<'a> {
+    pub(super) table: &'a TableDef,
+    pub(super) fields: &'a [KeyField],
+    pub(super) types: &'a [DataType],
 }
 
 /// An end of a range, and whether it belongs to the range.
@@ -271,7 +292,8 @@ impl Compiler<'_> {
         Some(terms)
     }
 
-    fn term(&self, filter: &Expr, names: &Names<'_>) -> Option<(usize, Vec<Term>)> {
+    /// What a predicate says about one key column, if it does.
+    pub(super) fn term(&self, filter: &Expr, names: &Names<'_>) -> Option<(usize, Vec<Term>)> {
         match filter {
             Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
                 let (field, left) = self.term(left, names)?;

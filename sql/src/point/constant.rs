@@ -6,10 +6,11 @@
 //! of the column equals, a cast that fails, floats that keys do not keep apart) the statement is
 //! left to the planner.
 
+use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
-use silt_codec::{KeyCodec, TreeSchema, Value, ValueRef};
+use silt_codec::{KeyBuffer, KeyCodec, TreeSchema, Value, ValueRef};
 
 use crate::Result;
 use crate::provider::pushdown::exact_cast;
@@ -75,6 +76,11 @@ impl KeyField {
     /// Appends the field's bytes; false for a value beyond the size of any key.
     pub(crate) fn put(&self, value: ValueRef<'_>, out: &mut Vec<u8>) -> bool {
         self.codec.encode_values(&[value], out).is_ok()
+    }
+
+    /// Appends the field's bytes for each row; false for a value beyond the size of any key.
+    pub(super) fn put_all(&self, column: &ArrayRef, out: &mut KeyBuffer) -> bool {
+        self.codec.encode_columns(std::slice::from_ref(column), out).is_ok()
     }
 
     /// The value of this column that is equal to `scalar`.

@@ -5,12 +5,13 @@
 //!    and optimise it, and looks at what is left (`compile.rs`). A [`Unit`] is kept for the types of
 //!    its parameters and the catalog it was made under.
 //! 2. An execution encodes keys (`constant.rs`) and calls the tree on the caller's own thread
-//!    (`select.rs`): no planner, no runtime, no channel. Where arguments do not mean exactly what
+//!    (`select.rs`; `chain` from key to key): no planner, no runtime, no channel. Where arguments do not mean exactly what
 //!    they would have meant to the analyzer, the statement goes the planned way.
 //!
 //! `SqlOptions::point_statements` switches all of it off.
 
 mod cache;
+mod chain;
 mod change;
 mod compile;
 mod constant;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{Query, Statement};
 use parking_lot::RwLock;
@@ -37,6 +39,7 @@ pub(crate) use insert::Values;
 pub(crate) use lift::{ValueRows, lift};
 pub(crate) use select::PointScan;
 
+use compile::is_timeless;
 pub(crate) use compile::{is_steady, is_steady_expr};
 pub(crate) use optimised::Optimised;
 
@@ -50,6 +53,7 @@ use crate::session::{ATTEMPTS, bind};
 use crate::statement::Setting;
 use crate::transaction::Current;
 use crate::{InterruptHandle, Result, Shared, StatementResult, guard, refuse};
+use chain::PointChain;
 use change::{Kind, PointChange};
 use insert::PointInsert;
 use select::{PointSelect, Rows};
@@ -61,6 +65,7 @@ const VARIANTS_MAX: usize = 4;
 #[derive(Debug)]
 enum Unit {
     Select(PointSelect),
+    Chain(PointChain),
     Change(PointChange),
     Insert(PointInsert),
 }
@@ -185,8 +190,13 @@ fn compile(
             }
             _ if inserts => Ok(None),
             Statement::Query(query) => {
-                let Some(plan) = optimised(&setting, *query)? else { return Ok(None) };
-                Ok(compile::select(&plan, &setting.binding, &types)?.map(Unit::Select))
+                let Some(plan) = optimised(&setting, *query, is_timeless)? else {
+                    return Ok(None);
+                };
+                if let Some(select) = compile::select(&plan, &setting.binding, &types)? {
+                    return Ok(Some(Unit::Select(select)));
+                }
+                Ok(chain::chain(&plan, &setting.binding, &types)?.map(Unit::Chain))
             }
             Statement::Update(update) => {
                 let (table, query, moves) = dml::plan_update(&setting.binding, update, None)?;
@@ -208,18 +218,19 @@ fn change(
     table: Arc<silt_catalog::TableDef>,
     kind: Kind,
 ) -> Result<Option<Unit>> {
-    let Some(plan) = optimised(setting, query)? else { return Ok(None) };
+    let Some(plan) = optimised(setting, query, is_steady)? else { return Ok(None) };
     Ok(PointChange::new(&plan, &setting.binding, types, table, kind)?.map(Unit::Change))
 }
 
-/// The optimised plan of a query with its parameters open; none if its runs may differ.
+/// The optimised plan of a query with its parameters open; none if it `serves` no other run.
 fn optimised(
     setting: &Setting,
     mut query: Query,
-) -> Result<Option<datafusion::logical_expr::LogicalPlan>> {
+    serves: impl Fn(&LogicalPlan) -> Result<bool>,
+) -> Result<Option<LogicalPlan>> {
     distinct_output(&mut query);
     let plan = setting.planner().plan_unbound(Statement::Query(Box::new(query)))?;
-    if !is_steady(&plan)? {
+    if !serves(&plan)? {
         return Ok(None);
     }
     Ok(Some(setting.state.optimize(&plan)?))
@@ -228,7 +239,7 @@ fn optimised(
 impl Unit {
     fn deed(&self) -> Deed {
         match self {
-            Self::Select(_) => Deed::Query,
+            Self::Select(_) | Self::Chain(_) => Deed::Query,
             Self::Change(_) | Self::Insert(_) => Deed::ChangeRows,
         }
     }
@@ -254,6 +265,11 @@ impl Unit {
                     Rows::Batch(batch) => RowStream::ready(vec![batch]),
                     Rows::Scan(scan) => RowStream::scan(Arc::clone(shared), scan),
                 };
+                Ok(Some(StatementResult::Rows { schema, stream }))
+            }
+            Self::Chain(chain) => {
+                let Some(batch) = chain.run(call.args, &binding.snapshot)? else { return Ok(None) };
+                let (schema, stream) = (batch.schema(), RowStream::ready(vec![batch]));
                 Ok(Some(StatementResult::Rows { schema, stream }))
             }
             Self::Change(change) => {

@@ -9,7 +9,7 @@ use silt_sql::{ErrorKind, Params, Prepared, Result, Session, Shared, SqlOptions,
 use super::harness::{db, lines, shown};
 
 /// The same database twice: with and without the short way.
-struct Both {
+pub(super) struct Both {
     short: Session,
     planned: Session,
 }
@@ -20,13 +20,13 @@ fn session(point_statements: bool) -> Session {
 }
 
 impl Both {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { short: session(true), planned: session(false) }
     }
 
     /// Runs a statement on both, as text and prepared, and compares what comes.
     #[track_caller]
-    fn run(&mut self, sql: &str, params: &Params) {
+    pub(super) fn run(&mut self, sql: &str, params: &Params) {
         let planned = outcome(self.planned.execute_one(sql, params), sql);
         let is_query = sql.starts_with("SELECT");
         // The first time a text is only noted; a change of rows must not happen twice.
@@ -51,12 +51,19 @@ impl Both {
         assert_eq!(short, planned, "{sql} with {params:?}");
     }
 
-    fn flush(&self) {
+    pub(super) fn flush(&self) {
         self.short.shared().engine().flush().unwrap();
         self.planned.shared().engine().flush().unwrap();
     }
 
-    fn short_runs(&self) -> u64 {
+    /// Runs a text once, and tells whether that went without the planner.
+    pub(super) fn runs_short(&mut self, sql: &str) -> bool {
+        let before = self.short_runs();
+        lines(self.short.execute_one(sql, &Params::none()).unwrap()).unwrap();
+        self.short_runs() > before
+    }
+
+    pub(super) fn short_runs(&self) -> u64 {
         self.short.shared().point_runs()
     }
 }
@@ -79,21 +86,21 @@ fn outcome(result: Result<StatementResult>, sql: &str) -> std::result::Result<St
 }
 
 /// Xorshift: the same numbers for the same seed.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 % u64::try_from(bound).unwrap()).unwrap()
     }
 
-    fn one_in(&mut self, times: usize) -> bool {
+    pub(super) fn one_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 
-    fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+    pub(super) fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }
 }
