@@ -26,6 +26,8 @@ use crate::metrics::Metrics;
 const BOUNDS: Bounds = Bounds {
     connections_max: 32,
     connections_per_address_max: 32,
+    connections_rate_max: 32,
+    strikes_max: u32::MAX,
     tls_handshake_timeout: Duration::ZERO,
     first_call_timeout: Duration::from_secs(30),
 };

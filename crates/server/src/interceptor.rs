@@ -67,7 +67,8 @@ impl<S> Checked<S> {
         }
         let authorization = request.headers().get(AUTHORIZATION);
         let authorization = authorization.and_then(|value| value.to_str().ok());
-        let session = self.authenticator.session(authorization, &peer)?;
+        let session = self.authenticator.session(authorization, &peer);
+        let session = session.inspect_err(|_| peer.connection().strike())?;
         // Who is known may stay.
         peer.connection().welcome();
         request.extensions_mut().insert(session);

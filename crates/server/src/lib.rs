@@ -59,6 +59,8 @@ const STREAM_WINDOW_BYTES: u32 = 8 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
 /// The longest headers of a call, in bytes.
 const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// What a message may hold beside its command: names, handles, and the fields around them.
+const COMMAND_EXTRA_BYTES: usize = 16 << 10;
 /// Streams that a client reset and that were not looked at yet; with more the connection ends.
 const RESETS_PENDING_MAX: usize = 20;
 /// A connection that is silent for so long is asked whether it is there.
@@ -111,9 +113,12 @@ pub fn serve(shared: Arc<Shared>, options: ServerOptions) -> Result<Server> {
     let bounds = Bounds {
         connections_max: options.connections_max,
         connections_per_address_max: options.connections_per_address_max,
+        connections_rate_max: options.connections_rate_max,
+        strikes_max: options.strikes_max,
         tls_handshake_timeout: options.tls_handshake_timeout,
         first_call_timeout: options.first_call_timeout,
     };
+    let command_bytes = options.command_bytes_max.saturating_add(COMMAND_EXTRA_BYTES);
     let incoming = listen::accept(listener, tls, bounds, &metrics, stopping.stop());
     let transport = Transport::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -124,7 +129,9 @@ pub fn serve(shared: Arc<Shared>, options: ServerOptions) -> Result<Server> {
         .http2_keepalive_interval(Some(PING_AFTER))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .layer(CheckLayer(Arc::clone(&authenticator)))
-        .layer(tower::util::MapRequestLayer::new(body::whole))
+        .layer(tower::util::MapRequestLayer::new(move |request| {
+            body::whole(request, command_bytes)
+        }))
         .add_service(flight);
 
     // The first check of a password makes what unknown users are checked against.

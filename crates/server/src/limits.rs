@@ -110,10 +110,13 @@ impl Calls {
             statement: None,
             slow: self.options.slow_statement,
             metrics: Arc::clone(&self.metrics),
+            peer: request.extensions().get::<Peer>().cloned(),
+            is_answered: false,
             _place: None,
         };
         let most = self.options.command_bytes_max;
         if command_bytes > most {
+            call.strike();
             return Err(call.failed(Status::resource_exhausted(format!(
                 "the command has {command_bytes} bytes, and may have {most} (--command-bytes-max)"
             ))));
@@ -167,8 +170,17 @@ impl Calls {
         let (answer, statement) = noted.await;
         call.statement = statement;
         match answer {
-            Ok(answer) => Ok((answer.into_inner(), call)),
-            Err(status) => Err(call.failed(status)),
+            Ok(answer) => {
+                call.is_answered = true;
+                Ok((answer.into_inner(), call))
+            }
+            Err(status) => {
+                // tonic's word for a message that is too long.
+                if status.code() == Code::OutOfRange {
+                    call.strike();
+                }
+                Err(call.failed(status))
+            }
         }
     }
 
@@ -207,18 +219,31 @@ struct Call {
     statement: Option<String>,
     slow: Option<Duration>,
     metrics: Arc<Metrics>,
+    peer: Option<Peer>,
+    is_answered: bool,
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Call {
     fn failed(&mut self, status: Status) -> Status {
         self.code = status.code();
+        self.is_answered = true;
         status
+    }
+
+    /// It comes to nothing by its client's doing.
+    fn strike(&self) {
+        if let Some(peer) = &self.peer {
+            peer.connection().strike();
+        }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
+        if !self.is_answered {
+            self.strike();
+        }
         let took = self.began.elapsed();
         self.metrics.ended(self.name, self.code, took);
         let (call, user, code) = (self.name, self.user.as_deref(), self.code);
@@ -370,7 +395,7 @@ where
         let login = self.calls.authenticator.login(authorization.as_deref(), &peer);
         let token = login.await.map_err(|status| call.failed(status))?;
         peer.connection().welcome();
-        call.code = Code::Ok;
+        (call.code, call.is_answered) = (Code::Ok, true);
         let bearer = format!("Bearer {token}").parse();
         let bearer = bearer.map_err(|_| Status::internal("the token is no header"))?;
         let payload = Bytes::from(token);

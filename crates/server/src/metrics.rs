@@ -34,6 +34,7 @@ pub(crate) enum Turned {
     TooMany,
     Tls,
     Late,
+    Strikes,
 }
 
 /// Counters and gauges of one server.
@@ -41,6 +42,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     connections: Gauge,
     turned: Family<One, Counter>,
+    waited: Counter,
     sessions: Gauge,
     logins: Family<One, Counter>,
     running: Family<One, Gauge>,
@@ -56,6 +58,7 @@ impl Default for Metrics {
         let metrics = Self {
             connections: Gauge::default(),
             turned: Family::default(),
+            waited: Counter::default(),
             sessions: Gauge::default(),
             logins: Family::default(),
             running: Family::default(),
@@ -68,8 +71,13 @@ impl Default for Metrics {
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register(
             "connections_turned_away",
-            "Connections closed before a call was let in",
+            "Connections closed before a call was let in, or after too many that came to nothing",
             metrics.turned.clone(),
+        );
+        registry.register(
+            "connections_waited",
+            "Connections that waited because their address makes too many",
+            metrics.waited.clone(),
         );
         registry.register("sessions", "Sessions of clients", metrics.sessions.clone());
         registry.register("logins", "Logins by what became of them", metrics.logins.clone());
@@ -109,11 +117,16 @@ impl Metrics {
         self.sessions.set(i64::try_from(alive).unwrap_or(i64::MAX));
     }
 
+    pub(crate) fn connection_waited(&self) {
+        self.waited.inc();
+    }
+
     pub(crate) fn turned(&self, why: Turned) {
         let why = match why {
             Turned::TooMany => "too_many",
             Turned::Tls => "tls",
             Turned::Late => "late",
+            Turned::Strikes => "strikes",
         };
         self.turned.get_or_create(&[("reason", why)]).inc();
     }

@@ -20,6 +20,13 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// Open connections from one address; of IPv6, from one /64. Default 200.
     pub connections_per_address_max: usize,
+    /// New connections from one address a second; beyond as many as may be open at once, more wait.
+    /// Default 50.
+    pub connections_rate_max: u32,
+    /// Calls of one connection in ten seconds that come to nothing by its client's doing: with a
+    /// login that is not known, longer than allowed, or given up before they were answered. With
+    /// more the connection is closed. Default 100.
+    pub strikes_max: u32,
     /// How long a TLS handshake may take. Default 10 s.
     pub tls_handshake_timeout: Duration,
     /// How long a connection may stay on which no call was let in. Default 30 s.
@@ -83,6 +90,8 @@ impl Default for ServerOptions {
             http: None,
             connections_max: 1_000,
             connections_per_address_max: 200,
+            connections_rate_max: 50,
+            strikes_max: 100,
             tls_handshake_timeout: Duration::from_secs(10),
             first_call_timeout: Duration::from_secs(30),
             streams_max: 100,

@@ -4,10 +4,14 @@
 
 #[path = "server/abuse.rs"]
 mod abuse;
+#[path = "server/apart.rs"]
+mod apart;
 #[path = "server/auth.rs"]
 mod auth;
 #[path = "server/cancel.rs"]
 mod cancel;
+#[path = "server/flood.rs"]
+mod flood;
 #[path = "server/guarded.rs"]
 mod guarded;
 #[path = "server/harness.rs"]

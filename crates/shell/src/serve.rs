@@ -48,6 +48,13 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "N",
           default_value_t = ServerOptions::default().connections_per_address_max)]
     connections_per_address_max: usize,
+    /// New connections from one address a second; beyond as many as may be open at once, more wait
+    #[arg(long, value_name = "N", default_value_t = ServerOptions::default().connections_rate_max)]
+    connections_rate_max: u32,
+    /// Calls of a connection in ten seconds that come to nothing by its client's doing; with more
+    /// it is closed
+    #[arg(long, value_name = "N", default_value_t = ServerOptions::default().strikes_max)]
+    strikes_max: u32,
     /// Time for a TLS handshake
     #[arg(long, value_name = "TIME", default_value_t = Span(ServerOptions::default().tls_handshake_timeout))]
     tls_handshake_timeout: Span,
@@ -214,6 +221,8 @@ fn options(arguments: &ServeArguments) -> ServerOptions {
         http: arguments.http,
         connections_max: arguments.connections_max,
         connections_per_address_max: arguments.connections_per_address_max,
+        connections_rate_max: arguments.connections_rate_max,
+        strikes_max: arguments.strikes_max,
         tls_handshake_timeout: arguments.tls_handshake_timeout.0,
         first_call_timeout: arguments.first_call_timeout.0,
         streams_max: arguments.streams_max,

@@ -176,7 +176,9 @@ async fn no_call_and_no_action_comes_past_the_check_of_the_token() {
         let now = Arc::clone(&now);
         Clock::new(move || Duration::from_secs(now.load(Ordering::Relaxed)))
     };
-    let server = serve_over(&with_users(), ServerOptions { clock, ..options() });
+    // All of it on one connection.
+    let limits = ServerOptions { clock, strikes_max: u32::MAX, ..options() };
+    let server = serve_over(&with_users(), limits);
     let mut root = logged_in(&server, "root").await;
     assert_eq!(rows(&mut root, "SELECT b FROM t").await.unwrap(), "one");
     let token = format!("Bearer {}", root.token().unwrap());

@@ -1,13 +1,12 @@
 //! `kill -9` of a server whose clients commit: what they heard of is there afterwards, and nothing
 //! is there by halves.
 //!
-//! The server is a child of the tests: this very binary, asked by its environment to serve; or the
-//! program that `SILT_SERVER` names, called as `silt serve` is.
+//! The server is a child of the tests: this very binary, asked by its environment to serve with small
+//! memtables; or `silt serve`, as it is.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use silt_storage::Options;
 use silt_storage::vfs::Env;
 use tonic::Code;
 
+use crate::apart::{Apart, silt};
 use crate::guarded::{Client, connected, rows, status};
 use crate::harness::options;
 
@@ -41,39 +41,12 @@ fn child_of_the_killed_server() {
     server.wait().unwrap();
 }
 
-/// A running server.
-struct Killed {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Killed {
-    fn serve(path: &Path) -> Self {
-        let mut command = match std::env::var_os("SILT_SERVER") {
-            Some(silt) => {
-                let mut command = Command::new(silt);
-                command.arg("serve").arg(path).args(["--listen", "127.0.0.1:0"]);
-                command
-            }
-            None => {
-                let mut command = Command::new(std::env::current_exe().unwrap());
-                command.args(["--exact", "killed::child_of_the_killed_server", "--nocapture"]);
-                command.env(CHILD, path);
-                command
-            }
-        };
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut told = lines.map_while(Result::ok);
-        let serving = told.find(|line| line.starts_with("serving ")).expect("it serves");
-        let address = serving.rsplit(' ').next().unwrap().parse().unwrap();
-        Self { child, address }
-    }
-
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
+/// This binary as a server.
+fn child(path: &Path) -> Apart {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "killed::child_of_the_killed_server", "--nocapture"]);
+    command.env(CHILD, path);
+    Apart::start(command)
 }
 
 /// What each client has heard of: the last number that it knows to be committed.
@@ -222,12 +195,22 @@ async fn check(address: SocketAddr, heard: &Heard) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_clients_heard_of_survives_kill_nine_of_the_server() {
+    kill_again_and_again(child).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_clients_heard_of_survives_kill_nine_of_silt_serve() {
+    let Some(silt) = silt() else { return };
+    kill_again_and_again(|path| Apart::serve(&silt, path, &[])).await;
+}
+
+async fn kill_again_and_again(serve: impl Fn(&Path) -> Apart) {
     let cycles = if std::env::var_os("SILT_LONG").is_some() { 40 } else { 3 };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bank");
     let heard: Heard = Arc::new((0..TRADERS + PREPARERS).map(|_| AtomicI64::new(0)).collect());
     for cycle in 0..cycles {
-        let server = Killed::serve(&path);
+        let server = serve(&path);
         let mut client = connected(server.address).await.unwrap();
         if cycle == 0 {
             for sql in [
@@ -262,7 +245,7 @@ async fn what_clients_heard_of_survives_kill_nine_of_the_server() {
             client.await.unwrap();
         }
     }
-    let server = Killed::serve(&path);
+    let server = serve(&path);
     check(server.address, &heard).await;
     let committed: i64 = heard.iter().map(|known| known.load(Ordering::Relaxed)).sum();
     println!("{cycles} kills, {committed} commits heard of");

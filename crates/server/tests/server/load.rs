@@ -1,5 +1,7 @@
-//! Many clients for a while: `under_load`, short in the test suite, a minute where it is asked for.
+//! Many clients for a while: short in the test suite, and a minute or more where it is asked for,
+//! beside a server in a process of its own whose memory is watched.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,12 +12,14 @@ use arrow_flight::sql::{
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use futures::TryStreamExt;
 
-use crate::guarded::{connected, database, run, serve_over};
+use crate::apart::{Apart, silt};
+use crate::guarded::{change, connected, database, serve_over};
 use crate::harness::{options, text};
 
 const READERS: usize = 16;
 const ROWS: i64 = 100_000;
 const BATCH_ROWS: i64 = 8_192;
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 fn batch(ids: std::ops::Range<i64>) -> RecordBatch {
     let names: ArrayRef =
@@ -39,29 +43,19 @@ fn ingest() -> CommandStatementIngest {
     }
 }
 
-/// This process's memory, in MiB: server and clients together.
-fn resident_mib() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
-    pages.unwrap_or(0) * 4 / 1_024
-}
-
-async fn load(lasts: Duration) {
-    let shared = database();
-    run(&shared, "CREATE TABLE t (id BIGINT PRIMARY KEY, name TEXT)");
-    run(
-        &shared,
-        &format!(
-            "INSERT INTO t SELECT value, 'name ' || value FROM generate_series(0, {}) ",
-            ROWS - 1
-        ),
+/// Loads a server for so long, and calls `look` now and then with the rows that it took by then.
+async fn load(address: SocketAddr, lasts: Duration, mut look: impl FnMut(Duration, u64)) {
+    let mut client = connected(address).await.unwrap();
+    change(&mut client, "CREATE TABLE t (id BIGINT PRIMARY KEY, name TEXT)").await.unwrap();
+    let first = format!(
+        "INSERT INTO t SELECT value, 'name ' || value FROM generate_series(0, {})",
+        ROWS - 1
     );
-    let server = serve_over(&shared, options());
-    let before = resident_mib();
+    change(&mut client, &first).await.unwrap();
     let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let readers: Vec<_> = (0..READERS)
         .map(|reader| {
-            let (stop, address) = (Arc::clone(&stop), server.local_addr());
+            let stop = Arc::clone(&stop);
             tokio::spawn(async move {
                 let mut client = connected(address).await.unwrap();
                 let query = "SELECT name FROM t WHERE id = ?".to_owned();
@@ -85,7 +79,7 @@ async fn load(lasts: Duration) {
         })
         .collect();
     let writer = {
-        let (stop, sent, address) = (Arc::clone(&stop), Arc::clone(&sent), server.local_addr());
+        let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
         tokio::spawn(async move {
             let mut client = connected(address).await.unwrap();
             let mut next = ROWS;
@@ -100,7 +94,12 @@ async fn load(lasts: Duration) {
             }
         })
     };
-    tokio::time::sleep(lasts).await;
+    let began = Instant::now();
+    while began.elapsed() < lasts {
+        look(began.elapsed(), sent.load(Ordering::Relaxed));
+        tokio::time::sleep(LOOK_EVERY.min(lasts - began.elapsed().min(lasts))).await;
+    }
+    look(began.elapsed(), sent.load(Ordering::Relaxed));
     stop.store(true, Ordering::Relaxed);
     let mut took = Vec::new();
     for reader in readers {
@@ -113,24 +112,41 @@ async fn load(lasts: Duration) {
     let at = |part: usize| took[(took.len() - 1) * part / 100];
     println!(
         "{READERS} readers and one ingest, {seconds} s: no error; {} point queries ({:.0} a second), \
-         median {:?}, p99 {:?}; {:.0} rows ingested a second; memory {} MiB before, {} MiB after",
+         median {:?}, p99 {:?}; {:.0} rows ingested a second",
         took.len(),
         took.len() as f64 / seconds,
         at(50),
         at(99),
         sent.load(Ordering::Relaxed) as f64 / seconds,
-        before,
-        resident_mib(),
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixteen_readers_and_one_ingest_are_answered_without_an_error() {
-    load(Duration::from_secs(3)).await;
+    let server = serve_over(&database(), options());
+    load(server.local_addr(), Duration::from_secs(3), |_, _| {}).await;
 }
 
+/// The server in a process of its own, as long as `SILT_SECONDS` says, and its memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a minute: see docs/server.md"]
 async fn under_load_for_a_minute() {
-    load(Duration::from_secs(60)).await;
+    let Some(silt) = silt() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let seconds = std::env::var("SILT_SECONDS").map_or(60, |seconds| seconds.parse().unwrap());
+    let options = std::env::var("SILT_OPTIONS").unwrap_or_default();
+    let options: Vec<&str> = options.split_whitespace().collect();
+    let server = Apart::serve(&silt, &folder.path().join("db"), &options);
+    println!("   s   rows M   MiB  peak  CPU s");
+    load(server.address, Duration::from_secs(seconds), |at, rows| {
+        println!(
+            "{:4} {:8.1} {:5} {:5} {:6.1}",
+            at.as_secs(),
+            rows as f64 / 1e6,
+            server.resident_mib(),
+            server.resident_peak_mib(),
+            server.cpu_seconds(),
+        );
+    })
+    .await;
 }

@@ -22,13 +22,13 @@ use crate::guarded::{
 use crate::harness::options;
 
 /// Certificates of one authority, as files.
-struct Authority {
+pub struct Authority {
     folder: tempfile::TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -52,13 +52,13 @@ impl Authority {
         (path("cert"), path("key"))
     }
 
-    fn tls(&self, client_roots: Option<PathBuf>) -> TlsOptions {
+    pub fn tls(&self, client_roots: Option<PathBuf>) -> TlsOptions {
         let (certificate, key) = self.issue("localhost");
         TlsOptions { certificate, key, client_roots }
     }
 
     /// What a client of the server needs, perhaps with a certificate of its own.
-    fn connector(&self, own: Option<(PathBuf, PathBuf)>) -> TlsConnector {
+    pub fn connector(&self, own: Option<(PathBuf, PathBuf)>) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         certificates(&self.roots()).for_each(|root| roots.add(root).unwrap());
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -85,7 +85,7 @@ fn certificates(path: &Path) -> impl Iterator<Item = CertificateDer<'static>> {
 }
 
 /// A port that speaks TLS to the server for clients that do not.
-async fn tunnel(server: SocketAddr, connector: TlsConnector) -> SocketAddr {
+pub async fn tunnel(server: SocketAddr, connector: TlsConnector) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -93,6 +93,8 @@ async fn tunnel(server: SocketAddr, connector: TlsConnector) -> SocketAddr {
             let connector = connector.clone();
             tokio::spawn(async move {
                 let stream = TcpStream::connect(server).await.unwrap();
+                plain.set_nodelay(true).unwrap();
+                stream.set_nodelay(true).unwrap();
                 let name = ServerName::try_from("localhost").unwrap();
                 let Ok(mut encrypted) = connector.connect(name, stream).await else { return };
                 drop(copy_bidirectional(&mut plain, &mut encrypted).await);
@@ -100,6 +102,21 @@ async fn tunnel(server: SocketAddr, connector: TlsConnector) -> SocketAddr {
         }
     });
     address
+}
+
+/// Shakes hands, to whatever end.
+pub async fn handshake(connector: &TlsConnector, stream: TcpStream) {
+    drop(connector.connect(ServerName::try_from("localhost").unwrap(), stream).await);
+}
+
+/// What abusers need, who ask no server who it is. The server has done its part of the handshake,
+/// the dear one, when they find that they do not know its roots.
+pub fn connector_to_anybody() -> TlsConnector {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty());
+    TlsConnector::from(Arc::new(builder.with_no_client_auth()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
