@@ -163,7 +163,8 @@ impl Ddl {
                 } else {
                     let batches = shared.read(source, Reading::new(run))?;
                     let on_conflict = OnConflict::Error;
-                    let fill = Fill { shared, binding, on_conflict, replaces: false };
+                    let run = Some(run);
+                    let fill = Fill { shared, binding, on_conflict, run, replaces: false };
                     fill.create(table, batches.map(|batch| Ok(batch?.columns().to_vec())))?.rows
                 }
             }
@@ -319,6 +320,8 @@ pub(crate) struct Fill<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) binding: &'a Binding,
     pub(crate) on_conflict: OnConflict,
+    /// A load that may be interrupted.
+    pub(crate) run: Option<&'a Arc<Run>>,
     /// Whether a table of that name goes when the new one comes.
     pub(crate) replaces: bool,
 }
@@ -330,9 +333,13 @@ impl Fill<'_> {
         mut table: TableDef,
         batches: impl Iterator<Item = Result<Vec<datafusion::arrow::array::ArrayRef>>>,
     ) -> Result<crate::dml::mutation::Changed> {
-        let Self { shared, binding, on_conflict, replaces } = self;
+        let Self { shared, binding, on_conflict, run, replaces } = self;
         with_tree(shared, binding, &mut table, |table| {
             let gate = Gate::new(shared, binding, table)?;
+            let gate = match run {
+                Some(run) => gate.for_load(run),
+                None => gate,
+            };
             let mut insertion = gate.insert_into_new(on_conflict);
             for columns in batches {
                 insertion.push(&columns?)?;

@@ -10,11 +10,12 @@ use datafusion::execution::SessionState;
 use crate::ddl::{Fill, exists, table_of};
 use crate::dml::Defaults;
 use crate::dml::mutation::{Changed, Gate};
+use crate::interrupt::Run;
 use crate::planner::{Binding, Bound, Planner};
 use crate::role::{self, Deed};
 use crate::session::bind;
 use crate::transaction::Current;
-use crate::{Error, ErrorKind, Result, Shared};
+use crate::{Error, ErrorKind, InterruptHandle, Result, Shared};
 
 /// Where rows go.
 #[derive(Clone, Debug, Default)]
@@ -68,13 +69,15 @@ pub(crate) fn ingest(
     schema: &SchemaRef,
     batches: &mut dyn Iterator<Item = Result<RecordBatch>>,
     target: &IngestTarget,
+    handle: &InterruptHandle,
 ) -> Result<IngestCounts> {
+    let run = Run::new(shared.options(), state, handle);
     let deed = if target.create_if_missing { Deed::ChangeTables } else { Deed::ChangeRows };
     role::permit(state, deed)?;
     let transaction = current.get();
     let _turn = transaction.as_ref().map(|own| own.turn());
     let binding = bind(shared, transaction.as_ref(), true)?;
-    load(shared, state, &binding, schema, batches, target)
+    load(shared, state, &binding, schema, batches, target, &run)
 }
 
 fn load(
@@ -84,6 +87,7 @@ fn load(
     schema: &SchemaRef,
     batches: &mut dyn Iterator<Item = Result<RecordBatch>>,
     target: &IngestTarget,
+    run: &Arc<Run>,
 ) -> Result<IngestCounts> {
     binding.check_writable("a load")?;
     let bound = Bound::default();
@@ -99,7 +103,7 @@ fn load(
         let table = table_of(&planner, &reference, schema, &target.key)?;
         Ok::<_, Error>((
             table,
-            Fill { shared, binding, on_conflict: on_conflict.clone(), replaces },
+            Fill { shared, binding, on_conflict: on_conflict.clone(), run: Some(run), replaces },
         ))
     };
     let changed: Changed = match binding.table(&reference) {
@@ -110,7 +114,7 @@ fn load(
         }
         Ok(table) => {
             let defaults = Defaults::new(&planner, table)?;
-            let gate = Gate::new(shared, binding, table)?;
+            let gate = Gate::new(shared, binding, table)?.for_load(run);
             let mut insertion = gate.insert(on_conflict.clone());
             for batch in counted {
                 insertion.push(&defaults.arrange(table, &batch?)?)?;

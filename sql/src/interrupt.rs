@@ -125,6 +125,17 @@ impl ScanWatch for Run {
     }
 }
 
+/// A run that writes rows, all of which it may have read.
+#[derive(Debug)]
+pub(crate) struct Writing(pub(crate) Arc<Run>);
+
+impl ScanWatch for Writing {
+    fn go_on(&self) -> silt_storage::Result<()> {
+        let ended = |error: Error| silt_storage::Error::new(error.kind(), error.message());
+        self.0.check().map_err(ended)
+    }
+}
+
 /// Memory that a change of rows holds.
 #[derive(Debug, Default)]
 pub(crate) struct Claim(Option<MemoryReservation>);

@@ -177,8 +177,26 @@ impl Session {
         batches: &mut dyn Iterator<Item = Result<RecordBatch>>,
         target: &IngestTarget,
     ) -> Result<IngestCounts> {
+        let handle = self.current.interrupts().clone();
+        self.ingest_until(schema, batches, target, &handle)
+    }
+
+    /// As [`ingest`](Self::ingest), but ended by `handle` alone and not by the session's. It looks
+    /// before each group of rows that it writes, or merges, until its commit begins.
+    ///
+    /// # Errors
+    /// As there; `Interrupted` if the handle is used before it is done.
+    pub fn ingest_until(
+        &mut self,
+        schema: SchemaRef,
+        batches: &mut dyn Iterator<Item = Result<RecordBatch>>,
+        target: &IngestTarget,
+        handle: &InterruptHandle,
+    ) -> Result<IngestCounts> {
         let (shared, state, current) = (&self.shared, &self.state, &self.current);
-        current.guarded(|| crate::ingest::ingest(shared, state, current, &schema, batches, target))
+        let load =
+            || crate::ingest::ingest(shared, state, current, &schema, batches, target, handle);
+        current.guarded(load)
     }
 
     /// Opens a table for appending rows without SQL. An appender opened in a transaction writes

@@ -19,7 +19,7 @@ use silt_storage::{BulkLoad, OnDuplicate, ReadCounters, SeqNo, Snapshot, Tree, W
 
 use super::cast;
 use super::upsert::Upsert;
-use crate::interrupt::{Claim, Run};
+use crate::interrupt::{Claim, Run, Writing};
 use crate::planner::Binding;
 use crate::rowid::RowIds;
 use crate::{Error, ErrorKind, Result, Shared};
@@ -60,8 +60,8 @@ pub(crate) struct Gate<'a> {
     order: Vec<Option<usize>>,
     keys: Arc<KeyCodec>,
     rows: Arc<RowCodec>,
-    /// The statement that changes rows, which may be interrupted; none for loads and appenders,
-    /// which end with their source.
+    /// The statement, or load, that changes rows and may be interrupted; none for appenders, which
+    /// end with their source.
     run: Option<Arc<Run>>,
     /// What is held until the commit, of the statement's memory.
     claim: Claim,
@@ -84,6 +84,11 @@ impl<'a> Gate<'a> {
     /// The same for a statement, which `tag` names.
     pub(crate) fn for_run(self, run: &Arc<Run>, tag: &str) -> Self {
         Self { run: Some(Arc::clone(run)), claim: run.claim(tag), ..self }
+    }
+
+    /// The same for a load: what it holds is bounded by the engine's own options.
+    pub(crate) fn for_load(self, run: &Arc<Run>) -> Self {
+        Self { run: Some(Arc::clone(run)), ..self }
     }
 
     /// Looks whether the change may go on, now that it holds so many bytes.
@@ -158,9 +163,13 @@ impl<'a> Gate<'a> {
 
     fn bulk_load(&self, duplicates: OnDuplicate) -> Result<BulkLoad> {
         let tree = self.tree.id();
-        Ok(match &self.binding.transaction {
+        let load = match &self.binding.transaction {
             None => self.binding.engine.bulk_load(tree, duplicates)?,
             Some(transaction) => transaction.bulk_load(tree, duplicates)?,
+        };
+        Ok(match &self.run {
+            None => load,
+            Some(run) => load.watched(Arc::new(Writing(Arc::clone(run)))),
         })
     }
 

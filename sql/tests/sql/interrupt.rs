@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use silt_sql::{Error, ErrorKind, InterruptHandle, Params, Session, Shared, SqlOptions};
+use datafusion::arrow::array::{Int64Array, RecordBatch};
+use silt_sql::{
+    Error, ErrorKind, IngestTarget, InterruptHandle, Params, Session, Shared, SqlOptions,
+};
 
-use super::harness::{Db, lines};
+use super::harness::{Db, db_with, lines};
 
 const ROWS: u64 = 100_000;
 
@@ -119,4 +122,49 @@ fn statement_that_nobody_reads_any_more_does_not_go_on() {
     }
     // Its tasks gave their threads back: else this would wait for ever.
     assert_eq!(db.rows("SELECT count(*) FROM n a JOIN n b USING (id)"), ROWS.to_string());
+}
+
+#[test]
+fn load_whose_rows_have_all_come_is_ended_while_it_writes_them() {
+    // Half of a memtable is much enough for files.
+    let storage = silt_storage::Options {
+        memtable_bytes: 64 << 10,
+        memory_bytes: 1 << 20,
+        ..silt_storage::Options::default()
+    };
+    // Each part reaches over all keys, so that runs are merged.
+    let ids = |part: i64| -> RecordBatch {
+        let ids: Int64Array = (0..10_000).map(|row| 1_000 + 10 * row + part).collect();
+        RecordBatch::try_from_iter([("id", Arc::new(ids) as _)]).unwrap()
+    };
+    let schema = ids(0).schema();
+    for (in_transaction, makes) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut db = db_with(storage.clone());
+        db.run("CREATE TABLE t (id BIGINT PRIMARY KEY, v TEXT)");
+        db.run("INSERT INTO t VALUES (1, 'one')");
+        if in_transaction {
+            db.run("BEGIN");
+        }
+        let handle = InterruptHandle::new();
+        let mut batches = (0..10).map(|part| Ok(ids(part))).chain(std::iter::from_fn(|| {
+            handle.interrupt();
+            None
+        }));
+        let table = if makes { "made" } else { "t" }.to_owned();
+        let key = vec!["id".to_owned()];
+        let target = IngestTarget { table, key, create_if_missing: makes, ..Default::default() };
+        let load = db.session.ingest_until(Arc::clone(&schema), &mut batches, &target, &handle);
+        assert_eq!(load.unwrap_err().kind(), ErrorKind::Interrupted);
+        if in_transaction {
+            db.run("ROLLBACK");
+        }
+        assert_eq!(db.rows("SELECT count(*), max(v) FROM t"), "1 one");
+        assert_eq!(db.error("SELECT * FROM made").kind(), ErrorKind::NotFound);
+        // It ended that load and no other.
+        let target = IngestTarget { table: "t".to_owned(), ..IngestTarget::default() };
+        let mut batches = (0..10).map(|part| Ok(ids(part)));
+        let load = db.session.ingest_until(Arc::clone(&schema), &mut batches, &target, &handle);
+        assert_eq!(load.unwrap().written, 100_000);
+        assert_eq!(db.rows("SELECT count(*), min(id), max(id) FROM t"), "100001 1 100999");
+    }
 }

@@ -27,6 +27,7 @@ use super::FlightService;
 use super::statement::transaction_of;
 use crate::session::ClientSession;
 use crate::status::status;
+use crate::work::Ends;
 
 /// Batches between the thread that reads from the client and the one that loads.
 const BATCHES_AHEAD: usize = 4;
@@ -173,10 +174,13 @@ impl FlightService {
 
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
         let mut own = session.sql(&self.shared);
-        let load = self.loaders.run(move || {
+        // A client that goes away while its rows are sorted and merged ends that, too.
+        let ends = Ends::default();
+        let load = self.loaders.run_until(std::future::pending(), &ends, move |handle| {
             let mut rows = Received(receiver, false);
             let mut load = |session: &mut Session| {
-                let counts = session.ingest(SchemaRef::clone(&schema), &mut rows, &target);
+                let schema = SchemaRef::clone(&schema);
+                let counts = session.ingest_until(schema, &mut rows, &target, handle);
                 counts.map_err(|error| status(&error))
             };
             match &transaction {

@@ -196,12 +196,13 @@ pub struct ScanRequest {
     pub watch: Option<Arc<dyn ScanWatch>>,
 }
 
-/// Is asked by a scan before each row group that it reads: it may read many without giving a row.
+/// Is asked by a scan before each row group that it reads, since it may read many without giving a
+/// row, and by a bulk load before each that it writes.
 pub trait ScanWatch: fmt::Debug + Send + Sync {
-    /// Whether the scan may go on.
+    /// Whether the scan, or the load, may go on.
     ///
     /// # Errors
-    /// What the scan ends with.
+    /// What it ends with.
     fn go_on(&self) -> Result<()>;
 }
 

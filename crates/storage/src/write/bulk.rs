@@ -35,7 +35,7 @@ use crate::state::TreeState;
 use crate::transaction::Shared;
 use crate::version::{AddedFile, FileMeta, LiveFile, VersionEdit};
 use crate::wal::{BulkFile, CommitRecord};
-use crate::{Durability, Error, ErrorKind, Result, SeqNo, Snapshot, WriteBatch};
+use crate::{Durability, Error, ErrorKind, Result, ScanWatch, SeqNo, Snapshot, WriteBatch};
 
 /// What a bulk load does about a key that is there already, in the tree or earlier in the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +110,13 @@ impl BulkLoad {
         let context = Arc::clone(&core.context);
         let runs = Runs::new(context, Arc::clone(&tree), duplicates, snapshot.clone());
         Self { core, tree, duplicates, snapshot, within, runs }
+    }
+
+    /// The same load, which asks `watch` before each row group that it writes, or merges, until its
+    /// commit begins.
+    pub fn watched(mut self, watch: Arc<dyn ScanWatch>) -> Self {
+        self.runs.watch(watch);
+        self
     }
 
     /// Adds rows: all columns of the tree's current schema, in its order, of equal length.

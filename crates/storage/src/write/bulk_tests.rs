@@ -1,12 +1,13 @@
 #![allow(clippy::cast_possible_truncation, reason = "small numbers")]
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::{Int64Array, StringViewArray};
 
 use super::*;
 use crate::engine::tests::{commit, dir, env, env_on, get, open, options, put, schema};
-use crate::vfs::{CrashMode, Random, SeededRandom, StrictVfs};
+use crate::vfs::{CrashMode, Random, SeededRandom, StrictVfs, Vfs};
 use crate::{Engine, KeyRange, Options, ScanOrder, ScanRequest, TreeId};
 
 fn columns(rows: impl IntoIterator<Item = (i64, String)>) -> Vec<ArrayRef> {
@@ -68,6 +69,50 @@ fn rows_of_any_order_become_sorted_files_of_the_last_level() {
         assert_eq!(get(&engine, tree, 777), Some(format!("text {}", 777 * 7919)));
         assert_eq!(files_of(&engine, tree), files);
     }
+}
+
+/// Lets a load go on so often.
+#[derive(Debug)]
+struct GoesOn(AtomicUsize);
+
+impl ScanWatch for GoesOn {
+    fn go_on(&self) -> Result<()> {
+        let less = |left: usize| left.checked_sub(1);
+        let left = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        left.map(drop).map_err(|_| Error::new(ErrorKind::Interrupted, "enough"))
+    }
+}
+
+#[test]
+fn load_that_is_ended_wherever_it_looks_leaves_nothing() {
+    let options = Options { memory_bytes: 200_000, group_rows: 500, ..options() };
+    let strict = StrictVfs::new();
+    let engine = Engine::open(env_on(&strict), &dir(), options).unwrap();
+    let tree = engine.create_tree(schema()).unwrap();
+    let keys = shuffled(8_000, 5);
+    let load = |looks: usize| {
+        let watch = Arc::new(GoesOn(AtomicUsize::new(looks)));
+        let mut load = engine.bulk_load(tree, OnDuplicate::Error)?.watched(watch);
+        for keys in keys.chunks(700) {
+            load.push(rows(keys.iter().copied(), "text of some length"))?;
+        }
+        load.finish(WriteBatch::new())
+    };
+    let sst = || strict.list(&dir().join("sst")).unwrap().len();
+    let before = sst();
+    let mut looks = 0;
+    let outcome = loop {
+        match load(looks) {
+            Ok(outcome) => break outcome,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Interrupted),
+        }
+        assert_eq!((files_of(&engine, tree), sst()), (Vec::new(), before), "after {looks}");
+        looks += 1;
+    };
+    // Each group twice: when its run is written, and when the runs are merged.
+    assert!(looks >= 2 * 8_000 / 500, "{looks}");
+    assert_eq!(outcome.rows, 8_000);
+    assert_eq!(get(&engine, tree, 7_999), Some("text of some length".to_owned()));
 }
 
 #[test]

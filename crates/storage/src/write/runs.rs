@@ -24,7 +24,7 @@ use crate::read::{KeyRange, ReadCounters, multi_get};
 use crate::sstable::{BlockCache, EntryBatch, SsTableReader, SsTableWriter};
 use crate::state::{Context, TreeState};
 use crate::version::{FileMeta, LiveFile, SweepQueue, VersionSet};
-use crate::{Error, OpKind, Result, SeqNo, Snapshot};
+use crate::{Error, OpKind, Result, ScanWatch, SeqNo, Snapshot};
 
 /// Encoded data that reading the runs back holds in memory, at most.
 const MERGE_CACHE_BYTES_MAX: u64 = 32 << 20;
@@ -43,6 +43,8 @@ pub(super) struct Runs {
     /// In the order in which they came.
     runs: Vec<Vec<FileMeta>>,
     kept: u64,
+    /// Who may end it.
+    watch: Option<Arc<dyn ScanWatch>>,
 }
 
 /// Rows as they were pushed.
@@ -109,7 +111,17 @@ impl Runs {
             bytes_max,
             runs: Vec::new(),
             kept: 0,
+            watch: None,
         }
+    }
+
+    /// Asks `watch` before each row group that it writes, merges included.
+    pub(super) fn watch(&mut self, watch: Arc<dyn ScanWatch>) {
+        self.watch = Some(watch);
+    }
+
+    fn go_on(&self) -> Result<()> {
+        self.watch.as_ref().map_or(Ok(()), |watch| watch.go_on())
     }
 
     /// Rows left out because others keep their place.
@@ -154,6 +166,7 @@ impl Runs {
     /// All rows as files, ascending and disjoint, their keys new where they must be.
     pub(super) fn finish(&mut self, versions: &VersionSet) -> Result<Vec<FileMeta>> {
         self.write_run(versions)?;
+        self.go_on()?;
         let mut in_order: Vec<&FileMeta> = self.runs.iter().flatten().collect();
         in_order.sort_by(|a, b| a.smallest.cmp(&b.smallest));
         if in_order.windows(2).any(|pair| pair[0].largest >= pair[1].smallest) {
@@ -238,6 +251,7 @@ impl Runs {
         let mut files = Files::new(&self.context, &self.schemas, versions);
         let mut existing = 0;
         for all in places.chunks(self.context.options.group_rows.max(1)) {
+            self.go_on()?;
             let places = self.new_keys(chunks, all)?;
             existing += (all.len() - places.len()) as u64;
             if !places.is_empty() {
@@ -340,6 +354,7 @@ impl Runs {
         let mut files = Files::new(&self.context, &self.schemas, versions);
         let (mut last_key, mut rows_out) = (None::<Vec<u8>>, 0);
         while let Some(merged) = merge.next_merged()? {
+            self.go_on()?;
             let keys = &merged.entries.keys;
             if is_error {
                 let mut last = last_key.as_deref();
