@@ -35,6 +35,23 @@ pub(crate) fn assign(table: &TableDef, column: &ColumnDef, array: &ArrayRef) -> 
     Ok(cast)
 }
 
+/// As [`assign`], but text with offsets stays as it is where the column takes any text: storage
+/// reads it as it reads views, which would have to be made of it.
+///
+/// # Errors
+/// As there.
+pub(crate) fn assign_for_storage(
+    table: &TableDef,
+    column: &ColumnDef,
+    array: &ArrayRef,
+) -> Result<ArrayRef> {
+    let stays = *array.data_type() == DataType::Utf8 && column.sql_type == SqlType::Text(None);
+    if stays && (!column.not_null || array.null_count() == 0) {
+        return Ok(Arc::clone(array));
+    }
+    assign(table, column, array)
+}
+
 fn convert(table: &TableDef, column: &ColumnDef, array: &ArrayRef) -> Result<ArrayRef> {
     let to = column.sql_type.arrow();
     let array = match array.data_type() {

@@ -114,9 +114,33 @@ impl<'a> Gate<'a> {
     /// Checked columns in the tree's order, from columns in the table's. A hidden row number is
     /// made up unless `row_ids` holds the rows' own.
     fn conform(&self, columns: &[ArrayRef], row_ids: Option<&ArrayRef>) -> Result<Vec<ArrayRef>> {
+        let assign =
+            |index: usize| cast::assign(self.table, &self.table.columns[index], &columns[index]);
+        self.conform_by(columns, row_ids, assign)
+    }
+
+    /// As [`conform`](Self::conform), for rows that nothing but storage reads.
+    fn conform_for_storage(&self, columns: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        let keys: Vec<_> = self.order.iter().take(self.keys.key_len()).flatten().collect();
+        let assign = |index: usize| {
+            let (column, array) = (&self.table.columns[index], &columns[index]);
+            match keys.contains(&&index) {
+                true => cast::assign(self.table, column, array),
+                false => cast::assign_for_storage(self.table, column, array),
+            }
+        };
+        self.conform_by(columns, None, assign)
+    }
+
+    fn conform_by(
+        &self,
+        columns: &[ArrayRef],
+        row_ids: Option<&ArrayRef>,
+        assign: impl Fn(usize) -> Result<ArrayRef>,
+    ) -> Result<Vec<ArrayRef>> {
         let rows = columns.first().map_or(0, Array::len);
         let column = |place: &Option<usize>| match place {
-            Some(index) => cast::assign(self.table, &self.table.columns[*index], &columns[*index]),
+            Some(index) => assign(*index),
             None => match row_ids {
                 Some(row_ids) => Ok(Arc::clone(row_ids)),
                 None => {
@@ -324,7 +348,11 @@ impl Insertion<'_> {
         if columns.first().is_none_or(|column| column.is_empty()) {
             return Ok(());
         }
-        let columns = self.gate.conform(columns, None)?;
+        let columns = match self.on_conflict {
+            // New rows meet old ones in expressions.
+            OnConflict::Update(_) => self.gate.conform(columns, None)?,
+            _ => self.gate.conform_for_storage(columns)?,
+        };
         if let Some(bulk) = &mut self.bulk {
             bulk.push(columns).map_err(|error| self.gate.explain(error))?;
             return self.gate.check(0);

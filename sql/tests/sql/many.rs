@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::DataType;
 use silt_sql::{AppendMode, ErrorKind, IngestTarget};
 
 use super::harness::{Db, db, db_with};
@@ -152,4 +154,54 @@ fn rows_without_a_key_get_numbers_of_their_own_from_many_sessions() {
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert_eq!(db.rows("SELECT count(*) FROM log"), "400");
+}
+
+#[test]
+fn texts_with_offsets_and_texts_in_views_are_the_same_rows() {
+    let storage = silt_storage::Options {
+        memtable_bytes: 64 << 10,
+        memory_bytes: 1 << 20,
+        ..silt_storage::Options::default()
+    };
+    let text = |row: i64| match row % 5 {
+        0 => None,
+        1 => Some(String::new()),
+        2 => Some(format!("kind {}", row % 7)),
+        _ => Some(format!("a text that is too long for a view, number {}", row * 7_919)),
+    };
+    // Few stay in the memtable, many go around it; in order and not, so that runs are merged.
+    for (rows, step) in [(100, 1), (20_000, 1), (20_000, 7_919)] {
+        let mut seen = Vec::new();
+        for views in [false, true] {
+            let mut db = db_with(storage.clone());
+            db.run("CREATE TABLE t (k TEXT PRIMARY KEY, a TEXT, b VARCHAR(60), c TEXT NOT NULL)");
+            let batches: Vec<_> = (0..10)
+                .map(|part| {
+                    let ids =
+                        || (part * rows / 10..(part + 1) * rows / 10).map(|n| n * step % rows);
+                    let columns = [
+                        ids().map(|id| Some(format!("key {id:06}"))).collect::<StringArray>(),
+                        ids().map(text).collect(),
+                        ids().map(text).collect(),
+                        ids().map(|id| Some(format!("c{id}"))).collect(),
+                    ];
+                    let columns = columns.map(|column| match views {
+                        true => cast(&column, &DataType::Utf8View).unwrap(),
+                        false => Arc::new(column) as ArrayRef,
+                    });
+                    RecordBatch::try_from_iter(["k", "a", "b", "c"].into_iter().zip(columns))
+                })
+                .collect::<Result<_, _>>()
+                .unwrap();
+            let schema = batches[0].schema();
+            let target = IngestTarget { table: "t".to_owned(), ..IngestTarget::default() };
+            let mut batches = batches.into_iter().map(Ok);
+            let counts = db.session.ingest(schema, &mut batches, &target).unwrap();
+            assert_eq!(i64::try_from(counts.written).unwrap(), rows);
+            let by_text = "SELECT count(*), min(k), max(c) FROM t WHERE a = 'kind 3' OR b = ''";
+            seen.push(["SELECT * FROM t ORDER BY k", by_text].map(|sql| db.rows(sql)));
+        }
+        assert_eq!(seen[0], seen[1]);
+        assert_eq!(i64::try_from(seen[0][0].lines().count()).unwrap(), rows);
+    }
 }
