@@ -46,6 +46,11 @@ use crate::interrupt::Run;
 /// Rows that small batches are put together to.
 const BATCH_ROWS: usize = 8_192;
 
+/// How many values a column is taken to have of which nothing is known, as in a table that lies in
+/// memtables alone. DataFusion would take all to differ, and a join by the column to give nearly
+/// nothing. (PostgreSQL's guess as well.)
+const DISTINCT_GUESSED: usize = 200;
+
 /// What a [`SiltScan`] is made of.
 #[derive(Clone, Debug)]
 pub(crate) struct ScanParts {
@@ -496,6 +501,13 @@ impl ExecutionPlan for SiltScan {
         }
         if let Some(fetch) = parts.fetch {
             statistics.num_rows = statistics.num_rows.min(&Precision::Inexact(fetch));
+        }
+        if let Some(&rows) = statistics.num_rows.get_value() {
+            for column in &mut statistics.column_statistics {
+                if column.distinct_count == Precision::Absent {
+                    column.distinct_count = Precision::Inexact(rows.min(DISTINCT_GUESSED));
+                }
+            }
         }
         Ok(Arc::new(statistics))
     }
