@@ -13,7 +13,7 @@ use crate::scale::Scale;
 use crate::steps::{Request, Step};
 use crate::tables::{Files, Result};
 
-const SILT: &str = "silt";
+pub const SILT: &str = "silt";
 /// Turns of a path whose cases take long, and of one whose cases are short.
 const ROUNDS: usize = 3;
 const ROUNDS_SHORT: usize = 5;

@@ -47,8 +47,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 #[derive(Debug, Parser)]
 #[command(name = "race")]
 struct Arguments {
-    /// Who runs: some of silt, sqlite, redb, fjall, duckdb, separated by commas; and rocksdb, where it
-    /// was built in
+    /// Who runs beside Silt: some of sqlite, redb, fjall, duckdb, separated by commas; and rocksdb,
+    /// where it was built in; or silt, for Silt alone
     #[arg(long, value_delimiter = ',', default_values = PEERS)]
     peers: Vec<String>,
     /// What they do: all, or some of W1 to W9, separated by commas
@@ -66,6 +66,10 @@ struct Arguments {
     /// A file for the results as JSON lines
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Results of earlier runs (--out), separated by commas, whose peers stand in the table as well if
+    /// they do not run
+    #[arg(long, value_name = "FILES", value_delimiter = ',')]
+    beside: Vec<PathBuf>,
     /// Prints the table as Markdown
     #[arg(long)]
     markdown: bool,

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::Arguments;
-use crate::ablate::{self, Bench};
+use crate::ablate::{self, Bench, SILT};
 use crate::driver::Driver;
 use crate::peers::{self, About, duckdb};
 use crate::record::Record;
@@ -19,6 +19,9 @@ use crate::{grow, limits};
 /// Runs all peers and prints the report; tells whether all went well.
 pub fn parent(arguments: &Arguments) -> Result<bool> {
     let request = arguments.request()?;
+    let earlier = arguments.beside.iter().map(|path| read(path, &request));
+    let earlier: Vec<Outcome> =
+        earlier.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
     let runs = folder_of_runs(&arguments.cache()?)?;
     let mut report = Report::new(&request);
     eprintln!("limits of this machine");
@@ -28,6 +31,11 @@ pub fn parent(arguments: &Arguments) -> Result<bool> {
     std::fs::remove_dir_all(&runs)?;
     if let Some(path) = &arguments.out {
         keep(path, &report.lines())?;
+    }
+    for outcome in earlier {
+        if !report.has(&outcome.name) {
+            report.add(outcome);
+        }
     }
     print!("{}", report.table(arguments.markdown));
     Ok(told(&report.faults()))
@@ -92,6 +100,32 @@ fn keep(path: &Path, lines: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// What an earlier run of the same scale has kept.
+fn read(path: &Path, request: &Request) -> Result<Vec<Outcome>> {
+    let told = |what: &str| format!("{}: {what}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| told(&error.to_string()))?;
+    let lines = text.lines().map(|line| serde_json::from_str(line));
+    let lines: Vec<Value> = lines.collect::<std::result::Result<_, _>>()?;
+    if lines.first().is_none_or(|first| first["scale"] != request.scale.name) {
+        return Err(told(&format!("no run of scale {}", request.scale.name)).into());
+    }
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for line in &lines {
+        let name = line["peer"].as_str().unwrap_or_default();
+        if line["about"].is_object() {
+            let mut outcome = Outcome::new(name);
+            outcome.about = line["about"].clone();
+            outcomes.push(outcome);
+        } else if let Some(outcome) = outcomes.iter_mut().find(|outcome| outcome.name == name) {
+            let record = Record::from_json(line)?;
+            if request.works.contains(&record.work) {
+                outcome.records.push(record);
+            }
+        }
+    }
+    Ok(outcomes)
+}
+
 /// Whether there is none.
 fn told(faults: &[String]) -> bool {
     faults.iter().for_each(|fault| eprintln!("FAULT {fault}"));
@@ -103,7 +137,8 @@ fn race(arguments: &Arguments, request: &Request, runs: &Path) -> Result<(Files,
     let cache = arguments.cache()?;
     let files = Files::make(&cache, request.scale, &request.groups)?;
     let mut outcomes = Vec::new();
-    for name in &arguments.peers {
+    let others = arguments.peers.iter().map(String::as_str).filter(|name| *name != SILT);
+    for name in std::iter::once(SILT).chain(others) {
         let folder = runs.join(name);
         std::fs::create_dir_all(&folder)?;
         eprintln!("{name}");

@@ -63,6 +63,11 @@ impl Report {
         lines
     }
 
+    /// Whether a peer is among those that ran or were left out.
+    pub fn has(&self, peer: &str) -> bool {
+        self.outcomes.iter().any(|outcome| outcome.name == peer)
+    }
+
     /// All records.
     pub fn into_records(self) -> Vec<Record> {
         self.outcomes.into_iter().flat_map(|outcome| outcome.records).collect()
