@@ -104,7 +104,7 @@ fn keep(path: &Path, lines: &[String]) -> Result<()> {
 fn read(path: &Path, request: &Request) -> Result<Vec<Outcome>> {
     let told = |what: &str| format!("{}: {what}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| told(&error.to_string()))?;
-    let lines = text.lines().map(|line| serde_json::from_str(line));
+    let lines = text.lines().map(serde_json::from_str);
     let lines: Vec<Value> = lines.collect::<std::result::Result<_, _>>()?;
     if lines.first().is_none_or(|first| first["scale"] != request.scale.name) {
         return Err(told(&format!("no run of scale {}", request.scale.name)).into());
