@@ -22,7 +22,7 @@ fn all_peers_of_this_process_answer_alike() {
     let output = race(folder.path(), &["--peers", "sqlite,redb,fjall", "--out", out_text]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    let lines = std::fs::read_to_string(out).expect("a file of results");
+    let lines = std::fs::read_to_string(&out).expect("a file of results");
     // Every work was done by Silt, and what a key-value store can do by both of them.
     for (peer, works) in [("silt", 1..=9), ("sqlite", 1..=9), ("redb", 1..=5), ("fjall", 1..=5)] {
         for work in works {
