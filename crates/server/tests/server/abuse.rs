@@ -22,8 +22,8 @@ use tokio::task::JoinHandle;
 use tonic::Code;
 
 use crate::guarded::{
-    anonymous, change, connected, database, http, logged_in, metric, rows, run, serve_over, status,
-    until, with_http, with_users,
+    Client, anonymous, change, connected, database, http, logged_in, metric, rows, run, serve_over,
+    status, until, with_http, with_users,
 };
 use crate::harness::channel;
 
@@ -181,6 +181,19 @@ async fn connections_are_capped_by_address() {
     assert_eq!(rows(&mut next, "SELECT b FROM t").await.unwrap(), "one");
 }
 
+/// A call whose stream is reset: it is polled a little, then dropped.
+pub async fn reset(client: &Client, number: usize) {
+    let mut client = client.inner().clone();
+    let call = async move { client.do_get(Ticket::new("SELECT * FROM t")).await };
+    let mut call = Box::pin(call);
+    for _ in 0..number % 4 {
+        if (&mut call).now_or_never().is_some() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_are_reset_at_once_leave_nothing_behind() {
     let server = serve_over(&table(), with_http());
@@ -188,16 +201,7 @@ async fn calls_that_are_reset_at_once_leave_nothing_behind() {
         for _ in 0..times(4, 20) {
             let Ok(client) = connected(server.local_addr()).await else { continue };
             for number in 0..times(200, 1_000) {
-                let mut client = client.inner().clone();
-                let call = async move { client.do_get(Ticket::new("SELECT * FROM t")).await };
-                // Polled a little, then dropped: its stream is reset.
-                let mut call = Box::pin(call);
-                for _ in 0..number % 4 {
-                    if (&mut call).now_or_never().is_some() {
-                        break;
-                    }
-                    tokio::task::yield_now().await;
-                }
+                reset(&client, number).await;
             }
         }
     };
@@ -248,7 +252,7 @@ async fn ten_thousand_bad_tokens_let_nobody_in() {
     let abuse = async {
         let channel = channel(&server).await;
         let tries = (0..count).map(|number| {
-            let mut client = crate::guarded::Client::new(channel.clone());
+            let mut client = Client::new(channel.clone());
             client.set_token(format!("{number:064x}"));
             async move {
                 let error = client.execute("SELECT 1".to_owned(), None).await.unwrap_err();
@@ -272,7 +276,7 @@ async fn bad_passwords_wait_longer_and_longer_and_no_more_than_so_many_wait() {
     let abuse = async {
         let channel = channel(&server).await;
         let tries = (0..times(80, 400)).map(|number| {
-            let mut client = crate::guarded::Client::new(channel.clone());
+            let mut client = Client::new(channel.clone());
             async move { client.handshake("rita", &format!("guess {number}")).await.unwrap_err() }
         });
         let tries = futures::stream::iter(tries).buffer_unordered(40).collect::<Vec<_>>();

@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use arrow_flight::Ticket;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
 
-use crate::abuse::{ENDLESS, PREFACE, ingest};
+use crate::abuse::{ENDLESS, PREFACE, ingest, reset};
 use crate::apart::{Apart, cpu_seconds, silt};
 use crate::guarded::{Client, PASSWORD, change, connected, rows};
 use crate::tls::{self, Authority};
@@ -107,16 +107,7 @@ async fn abuse(kind: &str, address: SocketAddr, until: Instant, done: &AtomicU64
             while Instant::now() < until {
                 let Ok(client) = connected(address).await else { continue };
                 for number in 0..1_000 {
-                    let mut client = client.inner().clone();
-                    let call = async move { client.do_get(Ticket::new("SELECT * FROM t")).await };
-                    // Polled a little, then dropped: its stream is reset.
-                    let mut call = Box::pin(call);
-                    for _ in 0..number % 4 {
-                        if (&mut call).now_or_never().is_some() {
-                            break;
-                        }
-                        tokio::task::yield_now().await;
-                    }
+                    reset(&client, number).await;
                     count();
                 }
             }
