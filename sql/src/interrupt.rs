@@ -120,7 +120,6 @@ impl Run {
 
 impl ScanWatch for Run {
     fn go_on(&self) -> silt_storage::Result<()> {
-        let ended = |error: Error| silt_storage::Error::new(error.kind(), error.message());
         self.check_read().map_err(ended)
     }
 }
@@ -131,9 +130,13 @@ pub(crate) struct Writing(pub(crate) Arc<Run>);
 
 impl ScanWatch for Writing {
     fn go_on(&self) -> silt_storage::Result<()> {
-        let ended = |error: Error| silt_storage::Error::new(error.kind(), error.message());
         self.0.check().map_err(ended)
     }
+}
+
+/// What storage stops with.
+fn ended(error: Error) -> silt_storage::Error {
+    silt_storage::Error::new(error.kind(), error.message())
 }
 
 /// Memory that a change of rows holds.
