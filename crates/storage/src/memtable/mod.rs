@@ -52,12 +52,14 @@ pub(crate) trait Memtable: Send + Sync + std::fmt::Debug {
     /// Adds entries of commit `seq`, quickest if they come by key. (key, seq, kind) must be new.
     fn insert_all(&self, seq: SeqNo, entries: &[(EntryBytes, OpKind)]);
 
-    /// Shows `found` the newest entry of `key` at or below `snapshot`; whether there is one.
+    /// Shows `found` the newest entry of `key` at or below `snapshot`; whether there is one. Who is
+    /// shown an entry asks nothing of the memtable meanwhile: it may be locked.
     fn get(&self, key: &[u8], snapshot: SeqNo, found: &mut dyn FnMut(MemEntry<'_>)) -> bool;
 
     /// Shows `visitor` the entries of `range` in order (key ascending, number descending), all
     /// versions of each, until it breaks. `reverse` turns the whole order round (key descending,
-    /// number ascending). Entries inserted meanwhile may or may not be seen.
+    /// number ascending). Entries inserted meanwhile may or may not be seen. The visitor is bound as
+    /// that of [`get`](Self::get).
     fn visit(
         &self,
         range: KeyBounds<'_>,
