@@ -9,7 +9,7 @@ mod keys;
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use datafusion::arrow::array::cast::AsArray;
@@ -24,15 +24,14 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::execution_plan::ChildrenPropertiesMode;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, InputOrderMode, PlanProperties,
     ReplaceChildrenOptions,
 };
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt};
 
 use super::Replacement;
+use crate::provider::seek::Collected;
 use keys::ShortKeys;
 
 /// The plan with our operator in the place of an aggregate, if it can stand there.
@@ -188,17 +187,16 @@ impl DistinctStream {
         }
         let Some(input) = self.input.take() else { return Ok(()) };
         let schema = input.schema();
-        let mut known = vec![Ok(batch)];
+        let mut known = vec![batch];
         while let Some(strings) = self.keys.take_some()? {
-            known.push(Ok(RecordBatch::try_new(Arc::clone(&schema), vec![strings])?));
+            known.push(RecordBatch::try_new(Arc::clone(&schema), vec![strings])?);
         }
         self.memory.free();
-        let rows = stream::iter(known).chain(input);
-        let rows = RecordBatchStreamAdapter::new(Arc::clone(&schema), rows);
-        let rows = Rest { schema: Arc::clone(&schema), rows: Mutex::new(Some(Box::pin(rows))) };
-        let rest =
-            StreamingTableExec::try_new(schema, vec![Arc::new(rows)], None, [], false, None)?;
-        let aggregate = replaced(&self.aggregate, vec![Arc::new(rest)])?;
+        let [from] = self.aggregate.children()[..] else {
+            return internal_err!("an aggregate has one input");
+        };
+        let rows = Collected::new(Arc::clone(from.properties()), known, Some(input));
+        let aggregate = replaced(&self.aggregate, vec![Arc::new(rows)])?;
         self.handed_over = Some(aggregate.execute(0, Arc::clone(&self.context))?);
         Ok(())
     }
@@ -254,31 +252,5 @@ impl Stream for DistinctStream {
 impl RecordBatchStream for DistinctStream {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
-    }
-}
-
-/// Rows that are handed over, once.
-struct Rest {
-    schema: SchemaRef,
-    rows: Mutex<Option<SendableRecordBatchStream>>,
-}
-
-impl fmt::Debug for Rest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("rows handed over")
-    }
-}
-
-impl PartitionStream for Rest {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner).take();
-        rows.unwrap_or_else(|| {
-            let none = stream::empty();
-            Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), none))
-        })
     }
 }

@@ -391,8 +391,8 @@ impl Keys<'_> {
     }
 }
 
-/// The build side's rows, as far as they were read, and the rest of them. It runs once.
-struct Collected {
+/// Rows as far as they were read, and the rest of them, in one partition. It runs once.
+pub(crate) struct Collected {
     properties: Arc<PlanProperties>,
     rows: Mutex<Option<Rows>>,
 }
@@ -401,7 +401,8 @@ struct Collected {
 type Rows = (Vec<RecordBatch>, Option<SendableRecordBatchStream>);
 
 impl Collected {
-    fn new(
+    /// Rows that come as those of an operator with these properties.
+    pub(crate) fn new(
         properties: Arc<PlanProperties>,
         batches: Vec<RecordBatch>,
         rest: Option<SendableRecordBatchStream>,
