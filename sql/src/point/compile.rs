@@ -7,10 +7,10 @@ use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    Between, BinaryExpr, Expr, LogicalPlan, Operator, SortExpr, TableScan, Volatility,
+    Between, BinaryExpr, Expr, Limit, LogicalPlan, Operator, SortExpr, TableScan, Volatility,
 };
 use silt_catalog::TableDef;
-use silt_storage::ScanOrder;
+use silt_storage::{ScanOrder, Tree};
 use std::sync::Arc;
 
 use super::constant::{Constant, KeyField};
@@ -63,14 +63,7 @@ pub(super) fn select(
     let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
     let Some(walk) = Walk::down(plan, types) else { return Ok(None) };
     let Some(scan) = walk.scan else { return Ok(None) };
-    let reference = &scan.table_name;
-    if reference.catalog() == Some(WITH_ROWID)
-        || source_as_provider(&scan.source)?.downcast_ref::<SiltTable>().is_none()
-    {
-        return Ok(None);
-    }
-    let table = binding.table(reference)?;
-    let tree = binding.engine.tree(table.tree)?;
+    let Some((table, tree)) = table_of(scan, binding)? else { return Ok(None) };
     let fields = KeyField::all(&tree.schema())?;
     let compiler = Compiler { table, fields: &fields, types };
     let Some(terms) = compiler.terms(&walk.filters) else { return Ok(None) };
@@ -98,6 +91,33 @@ pub(super) fn select(
     };
     let one = select.is_get();
     Ok((one || narrow || limited).then_some(select))
+}
+
+/// The table that a scan reads; none if it is none of ours, or shows its row numbers.
+pub(super) fn table_of<'b>(
+    scan: &TableScan,
+    binding: &'b Binding,
+) -> Result<Option<(&'b Arc<TableDef>, Tree)>> {
+    let reference = &scan.table_name;
+    if reference.catalog() == Some(WITH_ROWID)
+        || source_as_provider(&scan.source)?.downcast_ref::<SiltTable>().is_none()
+    {
+        return Ok(None);
+    }
+    let table = binding.table(reference)?;
+    Ok(Some((table, binding.engine.tree(table.tree)?)))
+}
+
+/// How many rows a LIMIT skips and gives, where these are constants.
+pub(super) fn counts(
+    limit: &Limit,
+    types: &[DataType],
+) -> Option<(Option<Constant>, Option<Constant>)> {
+    let count = |expr: &Option<Box<Expr>>| match expr {
+        None => Some(None),
+        Some(expr) => Constant::of_count(expr, types).map(Some),
+    };
+    Some((count(&limit.skip)?, count(&limit.fetch)?))
 }
 
 /// A predicate over columns of the table, by their position there.
@@ -162,12 +182,7 @@ impl<'a> Walk<'a> {
                     return None;
                 }
                 self.limited = true;
-                let count = |expr: &Option<Box<Expr>>| match expr {
-                    None => Some(None),
-                    Some(expr) => Constant::of_count(expr, types).map(Some),
-                };
-                self.skip = count(&limit.skip)?;
-                self.fetch = count(&limit.fetch)?;
+                (self.skip, self.fetch) = counts(limit, types)?;
                 self.node(&limit.input, types)?;
             }
             LogicalPlan::Sort(sort) => {

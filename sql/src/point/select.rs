@@ -190,7 +190,7 @@ impl PointSelect {
 
 /// Appends a constant's field to every prefix; false if no row is equal to it, none if the planner
 /// must decide.
-fn put(
+pub(super) fn put(
     constant: &Constant,
     args: &[Arg<'_>],
     field: &KeyField,

@@ -5,17 +5,15 @@ use std::sync::Arc;
 use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::{DFSchemaRef, JoinType, NullEquality};
-use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{Aggregate, Expr, Join, Limit, LogicalPlan, Sort};
 use silt_storage::Tree;
 
 use super::hop::{Gives, Hop, Part, Seek, Side};
 use super::{Node, PointChain, Step};
 use crate::Result;
-use crate::planner::{Binding, WITH_ROWID};
-use crate::point::compile::{Compiler, Term, Walk, plain_column};
+use crate::planner::Binding;
+use crate::point::compile::{Compiler, Term, Walk, counts, plain_column, table_of};
 use crate::point::constant::{Constant, KeyField};
-use crate::provider::SiltTable;
 
 /// The plan's form, compiled; none if the planner must run it. `types` are those of the parameters.
 pub(in crate::point) fn chain(
@@ -139,13 +137,7 @@ impl Compile<'_> {
     }
 
     fn limit(&self, limit: &Limit) -> Result<Option<Node>> {
-        let count = |expr: &Option<Box<Expr>>| match expr {
-            None => Some(None),
-            Some(expr) => Constant::of_count(expr, self.types).map(Some),
-        };
-        let (Some(skip), Some(fetch)) = (count(&limit.skip), count(&limit.fetch)) else {
-            return Ok(None);
-        };
+        let Some((skip, fetch)) = counts(limit, self.types) else { return Ok(None) };
         let step = Step::Limit { skip, fetch };
         Ok(self.node(&limit.input)?.map(|node| Node::Step(Box::new(node), step)))
     }
@@ -156,14 +148,7 @@ impl Compile<'_> {
             return Ok(None);
         };
         let Some(scan) = walk.scan else { return Ok(None) };
-        let reference = &scan.table_name;
-        if reference.catalog() == Some(WITH_ROWID)
-            || source_as_provider(&scan.source)?.downcast_ref::<SiltTable>().is_none()
-        {
-            return Ok(None);
-        }
-        let table = self.binding.table(reference)?;
-        let tree = self.binding.engine.tree(table.tree)?;
+        let Some((table, tree)) = table_of(scan, self.binding)? else { return Ok(None) };
         let fields = KeyField::all(&tree.schema())?;
         let mut terms: Vec<Option<(Constant, String)>> = fields.iter().map(|_| None).collect();
         let compiler = Compiler { table, fields: &fields, types: self.types };

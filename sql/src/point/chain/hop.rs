@@ -10,7 +10,8 @@ use silt_codec::KeyBuffer;
 use silt_storage::{KeyRange, ReadCounters, ScanRequest, Tree};
 
 use super::{Found, Node, ROWS_MAX, Run, Stop};
-use crate::point::constant::{Constant, KeyField, Reading};
+use crate::point::constant::{Constant, KeyField};
+use crate::point::select::put;
 
 /// A table, and how its rows are found by the first columns of its key.
 #[derive(Debug)]
@@ -87,20 +88,13 @@ impl Seek {
         for (field, part) in &self.parts {
             match part {
                 Part::Constant(constant) => {
-                    let mut bytes = Vec::new();
-                    let owned;
-                    let value = match constant.read(run.args, field) {
-                        Reading::Value(value) => value,
-                        Reading::Owned(value) => {
-                            owned = value;
-                            owned.as_ref()
-                        }
-                        Reading::Null | Reading::Outside => return Ok(Asked::nothing()),
-                        Reading::Unsure => return Err(Stop::Unsure),
-                    };
-                    if !field.put(value, &mut bytes) {
-                        return Ok(Asked::nothing());
+                    let mut bytes = [Vec::new()];
+                    match put(constant, run.args, field, &mut bytes) {
+                        Some(true) => {}
+                        Some(false) => return Ok(Asked::nothing()),
+                        None => return Err(Stop::Unsure),
                     }
+                    let [bytes] = bytes;
                     keys.iter_mut().for_each(|key| key.extend_from_slice(&bytes));
                 }
                 Part::Column(column) => {
