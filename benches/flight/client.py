@@ -49,7 +49,7 @@ def ingest(address, name, file):
 
 
 def ingest_key(address, name, file):
-    """Into a table that has its key, by pyarrow's own client."""
+    """Into a table that has its key."""
     import adbc_driver_flightsql.dbapi as adbc
 
     table = table_of(file)
