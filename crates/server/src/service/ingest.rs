@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::FlightData;
@@ -15,22 +16,26 @@ use arrow_flight::sql::server::PeekableFlightDataStream;
 use arrow_flight::sql::{
     CommandStatementIngest, TableDefinitionOptions, TableExistsOption, TableNotExistOption,
 };
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::ipc::root_as_message;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use silt_sql::{AppendMode, Error, ErrorKind, IfExists, IngestTarget, Session};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::Status;
 
 use super::FlightService;
+use super::bodies::Bodies;
 use super::statement::transaction_of;
 use crate::session::ClientSession;
 use crate::status::status;
 use crate::work::Ends;
 
-/// Batches between the thread that reads from the client and the one that loads.
-const BATCHES_AHEAD: usize = 4;
+/// Batches between the thread that reads from the client and the one that loads: so many that the
+/// client need not wait while a run of them is written,
+const BATCHES_AHEAD: usize = 64;
+/// and so many bytes of them.
+const BYTES_AHEAD: u32 = 32 << 20;
 /// A compressed message may not claim to hold more than this, nor more than
 /// [`EXPANSION_MAX`] times its size.
 const MESSAGE_DECODED_BYTES_MAX: u64 = 1 << 30;
@@ -41,13 +46,18 @@ const PARAMETER_BYTES_MAX: usize = 256 << 20;
 
 /// Batches that a client sends.
 pub(super) fn batches(stream: PeekableFlightDataStream) -> FlightRecordBatchStream {
-    let messages = stream.map_err(FlightError::from).try_filter_map(|data| async move {
-        if data.data_header.is_empty() {
-            // Only a descriptor.
-            return Ok(None);
+    let bodies = Bodies::default();
+    let messages = stream.map_err(FlightError::from).try_filter_map(move |mut data| {
+        let bodies = bodies.clone();
+        async move {
+            if data.data_header.is_empty() {
+                // Only a descriptor.
+                return Ok(None);
+            }
+            check_expansion(&data)?;
+            data.data_body = bodies.aligned(data.data_body);
+            Ok(Some(data))
         }
-        check_expansion(&data)?;
-        Ok(Some(data))
     });
     FlightRecordBatchStream::new_from_flight_data(messages)
 }
@@ -90,6 +100,15 @@ async fn next(batches: &mut FlightRecordBatchStream) -> Option<Result<RecordBatc
     })
 }
 
+/// The bytes of a batch's rows; its columns lie in one message, which each of them keeps whole.
+fn bytes_of(batch: &RecordBatch) -> usize {
+    let of = |column: &ArrayRef| {
+        let bytes = column.to_data().get_slice_memory_size();
+        bytes.unwrap_or_else(|_| column.get_array_memory_size())
+    };
+    batch.columns().iter().map(of).sum()
+}
+
 /// All rows of parameters that a client sends.
 pub(super) async fn parameters(
     stream: PeekableFlightDataStream,
@@ -98,7 +117,7 @@ pub(super) async fn parameters(
     let (mut all, mut bytes) = (Vec::new(), 0);
     while let Some(batch) = next(&mut batches).await {
         let batch = batch.map_err(read_error)?;
-        bytes += batch.get_array_memory_size();
+        bytes += bytes_of(&batch);
         if bytes > PARAMETER_BYTES_MAX {
             return Err(Status::resource_exhausted(format!(
                 "the parameters have more than {PARAMETER_BYTES_MAX} bytes: send less at a time, or ingest"
@@ -118,7 +137,8 @@ fn read_error(error: FlightError) -> Status {
 
 /// What the loading thread hears.
 enum Sent {
-    Batch(RecordBatch),
+    /// With its share of what may wait.
+    Batch(RecordBatch, Option<OwnedSemaphorePermit>),
     /// This was all: commit. A channel that closes without it was cut off.
     End,
     /// The client went away, or sent what cannot be read.
@@ -136,7 +156,7 @@ impl Iterator for Received {
             return None;
         }
         match self.0.blocking_recv() {
-            Some(Sent::Batch(batch)) => Some(Ok(batch)),
+            Some(Sent::Batch(batch, _waited)) => Some(Ok(batch)),
             Some(Sent::End) => {
                 self.1 = true;
                 None
@@ -173,6 +193,7 @@ impl FlightService {
         let schema = schema.ok_or_else(|| Status::invalid_argument("no schema was sent"))?;
 
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        let room = Arc::new(Semaphore::new(BYTES_AHEAD as usize));
         let mut own = session.sql(&self.shared);
         // A client that goes away while its rows are sorted and merged ends that, too.
         let ends = Ends::default();
@@ -192,7 +213,13 @@ impl FlightService {
             let mut batch = first.map(Ok);
             while let Some(received) = batch {
                 let sent = match received {
-                    Ok(batch) => Sent::Batch(batch),
+                    Ok(batch) => {
+                        let bytes = u32::try_from(bytes_of(&batch));
+                        let bytes = bytes.unwrap_or(u32::MAX).min(BYTES_AHEAD);
+                        // Who loads gives its share back, also when it has failed.
+                        let room = Arc::clone(&room).acquire_many_owned(bytes).await;
+                        Sent::Batch(batch, room.ok())
+                    }
                     Err(error) => Sent::Failed(unreadable(error)),
                 };
                 let failed = matches!(sent, Sent::Failed(_));

@@ -3,6 +3,7 @@
 //! [`FlightService`] answers the calls of Flight itself; those that carry a command of Flight SQL's
 //! go on to [`Commands`], one method each. What is not answered is `unimplemented`, by name.
 
+mod bodies;
 mod cancel;
 mod ingest;
 mod metadata;
