@@ -2,8 +2,8 @@
 //!
 //! Everybody is a process of their own, as they are on a network: `silt serve`, the client that asks
 //! for one row again and again (this one), and the abusers, which are children of this one. They
-//! would bring processors of their own; here they share the machine's, so they are niced, and what
-//! the server spends on them is what is measured. Alone and beside take turns.
+//! would bring processors of their own; here they share the machine's, so they run where it is idle,
+//! and what the server spends on them is what is measured. Alone and beside take turns.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -177,18 +177,56 @@ async fn child_that_abuses() {
     println!("\nabused {} {cpu}", done.load(Ordering::Relaxed));
 }
 
-/// Abusers of one kind, for so long, who get the processors that nobody else wants or their share:
-/// what they did, and their CPU time.
-async fn abusers(
-    kind: &str,
-    address: SocketAddr,
-    lasts: Duration,
-    niceness: &'static str,
-) -> (u64, f64) {
+/// What abusers get of the processors.
+#[derive(Clone, Copy)]
+enum Share {
+    /// As much as others.
+    Equal,
+    /// What others leave: whoever else becomes ready runs at once. Linux knows such a class of tasks.
+    Idle,
+    /// What those leave that run at a real-time priority, as this process does and the server that it
+    /// starts: for a machine with more to do.
+    BelowRealTime,
+    /// Little, where nobody can ask for the others; once they run, others wait for some milliseconds.
+    Little,
+}
+
+impl Share {
+    /// For a measurement.
+    fn least() -> Self {
+        let known = Command::new("chrt").args(["--idle", "0", "true"]).status();
+        if !known.is_ok_and(|status| status.success()) {
+            println!(
+                "no chrt (util-linux): abusers are niced, and take processors from the server"
+            );
+            return Self::Little;
+        }
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        // The policy, of the fields behind the program's name.
+        let policy = stat.rsplit(") ").next().and_then(|fields| fields.split(' ').nth(38));
+        if matches!(policy, Some("1" | "2")) { Self::BelowRealTime } else { Self::Idle }
+    }
+
+    /// Before the program and its arguments.
+    fn command(self) -> Command {
+        let (program, arguments): (_, &[&str]) = match self {
+            Self::Equal => ("nice", &["-n", "0"]),
+            Self::Idle => ("chrt", &["--idle", "0"]),
+            Self::BelowRealTime => ("chrt", &["--other", "0"]),
+            Self::Little => ("nice", &["-n", "19"]),
+        };
+        let mut command = Command::new(program);
+        command.args(arguments);
+        command
+    }
+}
+
+/// Abusers of one kind, for so long: what they did, and their CPU time.
+async fn abusers(kind: &str, address: SocketAddr, lasts: Duration, share: Share) -> (u64, f64) {
     let what = format!("{kind},{address},{}", lasts.as_millis());
     let run = move || {
-        let mut command = Command::new("nice");
-        command.args(["-n", niceness]).arg(std::env::current_exe().unwrap());
+        let mut command = share.command();
+        command.arg(std::env::current_exe().unwrap());
         command.args(["--exact", "flood::child_that_abuses", "--nocapture"]);
         let mut child = command.env(CHILD, what).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -267,7 +305,7 @@ async fn flood(silt: &Path, kind: &str, rounds: usize, alone: Duration, beside: 
     let (mut done, mut own_cpu, mut server_cpu) = (0, 0.0, 0.0);
     let mut alone_cpu = 0.0;
     // Where nothing is measured they must not starve beside other tests.
-    let niceness = if rounds > 1 { "19" } else { "0" };
+    let processors = if rounds > 1 { Share::least() } else { Share::Equal };
     for round in 0.. {
         // Who gets no processor does nothing.
         let all = done > 0 && !took_alone.is_empty() && !took_beside.is_empty();
@@ -278,7 +316,7 @@ async fn flood(silt: &Path, kind: &str, rounds: usize, alone: Duration, beside: 
         ask(&mut client, &mut took_alone, tokio::time::sleep(alone)).await;
         alone_cpu += server.cpu_seconds() - before;
         let before = server.cpu_seconds();
-        let abusers = abusers(kind, server.address, beside, niceness);
+        let abusers = abusers(kind, server.address, beside, processors);
         let (count, cpu) = ask(&mut client, &mut took_beside, abusers).await;
         (done, own_cpu) = (done + count, own_cpu + cpu);
         server_cpu += server.cpu_seconds() - before;
