@@ -34,6 +34,9 @@ pub struct FastPaths {
     pub few_keys: bool,
     /// New files say about how many values each column has. Off, planners know less.
     pub sketches: bool,
+    /// Where memtables hold much of a tree, a sample of their rows says what its columns are like.
+    /// Off, planners guess.
+    pub memtable_statistics: bool,
     /// A large commit with none beside it is synced while its rows are inserted, by a thread of
     /// the engine's own.
     pub early_sync: bool,
@@ -47,6 +50,7 @@ impl FastPaths {
             compact_deletes: false,
             few_keys: false,
             sketches: false,
+            memtable_statistics: false,
             early_sync: false,
         }
     }
@@ -59,6 +63,7 @@ impl Default for FastPaths {
             compact_deletes: true,
             few_keys: true,
             sketches: true,
+            memtable_statistics: true,
             early_sync: true,
         }
     }

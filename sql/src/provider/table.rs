@@ -149,7 +149,7 @@ impl SiltTable {
                 Ok(scalar) if !scalar.is_null() => Precision::Inexact(scalar),
                 _ => Precision::<ScalarValue>::Absent,
             };
-            // Rows in memtables may lie beyond these bounds of files: whoever reads them as estimates
+            // Rows in memtables may lie beyond these bounds: whoever reads them as estimates
             // is no worse off than without any.
             let zone = stored.columns.get(tree_column).and_then(Option::as_ref);
             ColumnStatistics {

@@ -13,6 +13,7 @@ mod btree;
 mod filter;
 mod leaves;
 mod run;
+mod summary;
 
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
@@ -28,6 +29,8 @@ use as_of::AsOf;
 use filter::KeyFilter;
 pub(crate) use run::MemRun;
 use run::MemRuns;
+use summary::Slot;
+pub(crate) use summary::{ColumnSummary, MemSummary, Sample};
 
 /// One entry, borrowed for the length of a visit.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +104,8 @@ pub(crate) struct TreeMemtable {
     arrivals: Arrivals,
     /// What scans made of it.
     runs: MemRuns,
+    /// What is known of its columns.
+    summary: Arc<Slot>,
 }
 
 impl TreeMemtable {
@@ -135,6 +140,7 @@ impl TreeMemtable {
             max_micros: AtomicI64::new(i64::MIN),
             arrivals: Arrivals::default(),
             runs: MemRuns::default(),
+            summary: Arc::default(),
         }
     }
 
@@ -145,6 +151,7 @@ impl TreeMemtable {
         let table = Box::new(AsOf::new(Arc::clone(self), through, shown));
         let mut view = Self::of(table, Arc::default());
         view.filter.clone_from(&self.filter);
+        view.summary = Arc::clone(&self.summary);
         view.entries.store(self.len(), Ordering::Relaxed);
         view.deletes.store(self.deletes(), Ordering::Relaxed);
         view.max_seq.store(shown, Ordering::Relaxed);

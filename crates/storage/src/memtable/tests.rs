@@ -371,3 +371,28 @@ fn what_was_there_is_shown_in_order_both_ways_while_leaves_split() {
         assert_eq!(all.len(), memtable.len());
     }
 }
+
+#[test]
+fn summary_is_worked_out_of_a_bounded_sample_and_again_only_where_entries_doubled() {
+    let memtable = TreeMemtable::new(MemtableKind::Leaves, Arc::default());
+    let work_out = |sample: Sample| {
+        assert!((50..=200).contains(&sample.taken.len()) || sample.entries <= 100);
+        assert_eq!(sample.rows, sample.entries);
+        let summary =
+            MemSummary { entries: sample.entries, rows: sample.rows, ..MemSummary::default() };
+        Ok(summary)
+    };
+    let mut times = Vec::new();
+    for count in 1..=3_000 {
+        put(&memtable, &format!("key {count}"), count, "row");
+        let summary = memtable.summary(100, work_out);
+        assert!(summary.entries <= count && count <= summary.entries * 2);
+        if summary.entries == count {
+            times.push(count);
+        }
+    }
+    assert_eq!(times, [1, 3, 7, 15, 31, 63, 127, 255, 511, 1_023, 2_047]);
+    let shown = Arc::new(memtable);
+    let view = shown.as_of(3_000, 1);
+    assert_eq!(view.summary(100, |_| unreachable!("it is known")).entries, 2_047);
+}

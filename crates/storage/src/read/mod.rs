@@ -19,6 +19,7 @@ pub(crate) mod section;
 mod shadow;
 pub(crate) mod source;
 mod statistics;
+mod summary;
 mod visible;
 
 #[cfg(test)]

@@ -8,9 +8,11 @@ use silt_codec::{ColumnId, ZoneMap};
 
 use super::plan::{Planner, Reading};
 use super::source::open_file;
+use super::summary::summary;
 use super::{KeyRange, ReadCounters};
+use crate::memtable::MemSummary;
 use crate::sstable::Sketch;
-use crate::state::TreeState;
+use crate::state::{ReadView, TreeState};
 use crate::version::{LiveFile, TreeVersion};
 use crate::{Result, Snapshot};
 
@@ -23,16 +25,18 @@ pub struct TreeStatistics {
     pub rows_exact: bool,
     /// Bytes in files and memtables.
     pub bytes: u64,
-    /// What each column of the current schema holds, as far as files tell; none if nothing is
-    /// known.
+    /// What each column of the current schema holds, as far as files tell, and memtables where
+    /// they hold much of the tree; none if nothing is known.
     pub columns: Vec<Option<ZoneMap>>,
     /// Whether the bounds in `columns` hold for every visible row; not while there are rows in
     /// memtables. Counts are exact only with `rows_exact` too.
     pub columns_cover: bool,
-    /// About how many values each column of the current schema has; none where files do not tell,
-    /// and while there are none.
+    /// About how many values each column of the current schema has; none where nothing tells.
     pub distinct: Vec<Option<u64>>,
 }
+
+/// A memtable with fewer rows than one for so many in files is not looked at.
+const MEMTABLE_PART: u64 = 8;
 
 /// See [`Tree::statistics`](crate::Tree::statistics).
 pub(crate) fn statistics(tree: &TreeState, snapshot: &Snapshot) -> TreeStatistics {
@@ -48,19 +52,25 @@ pub(crate) fn statistics(tree: &TreeState, snapshot: &Snapshot) -> TreeStatistic
         rows = rows.saturating_add_unsigned(file.rows).saturating_sub_unsigned(2 * file.deletes);
         bytes += file.size;
     }
-    let mut memtable_rows = 0;
+    let file_rows: u64 = files.iter().map(|file| file.rows).sum();
+    let memtable_rows: u64 = view.memtables.iter().map(|memtable| memtable.len() as u64).sum();
+    let summary = memtable_summary(tree, &view, file_rows);
     for memtable in &view.memtables {
-        memtable_rows += memtable.len();
-        rows = rows
-            .saturating_add_unsigned(memtable.len() as u64)
-            .saturating_sub_unsigned(2 * memtable.deletes() as u64);
+        let (entries, deletes) = (memtable.len() as u64, memtable.deletes() as u64);
+        rows = match &summary {
+            // Versions of a key are one row, and where there are no files a delete hides none.
+            Some(known) => rows
+                .saturating_add_unsigned(known.rows_of(entries))
+                .saturating_sub_unsigned(if files.is_empty() { 0 } else { deletes }),
+            None => rows.saturating_add_unsigned(entries).saturating_sub_unsigned(2 * deletes),
+        };
         bytes += memtable.bytes() as u64;
     }
     let is_plain =
         |file: &&Arc<LiveFile>| file.deletes == 0 && file.one_version && file.max_seq <= snapshot;
     let rows_exact = memtable_rows == 0 && files.iter().all(is_plain) && are_disjoint(&files);
     let column = |column: &silt_codec::TreeColumn| {
-        let mut whole: Option<ZoneMap> = None;
+        let mut whole = summary.as_ref().and_then(|known| known.zone(column.id));
         for file in &files {
             let (_, zone) = file.columns.iter().find(|(id, _)| *id == column.id)?;
             match &mut whole {
@@ -76,12 +86,52 @@ pub(crate) fn statistics(tree: &TreeState, snapshot: &Snapshot) -> TreeStatistic
         bytes,
         columns: schema.columns.iter().map(column).collect(),
         columns_cover: memtable_rows == 0,
-        distinct: distinct(tree, &view.version, memtable_rows as u64),
+        distinct: distinct(tree, &view, memtable_rows, summary.as_deref()),
+    }
+}
+/// What the largest memtable is like, if it is no small part of the tree: else all is taken to be
+/// as files say.
+fn memtable_summary(tree: &TreeState, view: &ReadView, file_rows: u64) -> Option<Arc<MemSummary>> {
+    let largest = view.memtables.iter().max_by_key(|memtable| memtable.len())?;
+    let counts = !largest.is_empty() && largest.len() as u64 >= file_rows / MEMTABLE_PART;
+    let asked = counts && tree.context().options.paths.memtable_statistics;
+    asked.then(|| summary(largest, &tree.schemas()))
+}
+
+/// About how many values each column has. What is known of most rows is taken to hold for all.
+fn distinct(
+    tree: &TreeState,
+    view: &ReadView,
+    memtable_rows: u64,
+    summary: Option<&MemSummary>,
+) -> Vec<Option<u64>> {
+    let file_rows: u64 = view.version.files().map(|(_, file)| file.rows).sum();
+    match summary {
+        Some(known) if known.rows > file_rows => {
+            let others = (file_rows + memtable_rows).saturating_sub(known.entries);
+            let of = |column: &silt_codec::TreeColumn| {
+                Some(with_more(known.distinct(column.id)?, known.rows, known.rows_of(others)))
+            };
+            tree.schema().columns.iter().map(of).collect()
+        }
+        _ => distinct_in_files(tree, &view.version, file_rows, memtable_rows),
     }
 }
 
-/// About how many values each column has. What memtables hold is taken to be like what files hold.
-fn distinct(tree: &TreeState, version: &TreeVersion, memtable_rows: u64) -> Vec<Option<u64>> {
+/// About how many values there are with so many more rows, which bring new ones as far as those in
+/// `rows` are new each.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate")]
+fn with_more(distinct: u64, rows: u64, more: u64) -> u64 {
+    let part = distinct as f64 / rows.max(1) as f64;
+    distinct + (more as f64 * part.min(1.0).powi(2)) as u64
+}
+
+fn distinct_in_files(
+    tree: &TreeState,
+    version: &TreeVersion,
+    file_rows: u64,
+    memtable_rows: u64,
+) -> Vec<Option<u64>> {
     let schemas = tree.schemas();
     let counts = version.distinct(|version| {
         let mut sketches: Vec<(ColumnId, Option<Sketch>)> = Vec::new();
@@ -103,14 +153,9 @@ fn distinct(tree: &TreeState, version: &TreeVersion, memtable_rows: u64) -> Vec<
         let count = |(id, sketch): (ColumnId, Option<Sketch>)| Some((id, sketch?.count()));
         sketches.into_iter().filter_map(count).collect()
     });
-    let file_rows: u64 = version.files().map(|(_, file)| file.rows).sum();
     let of = |column: &silt_codec::TreeColumn| {
         let (_, count) = counts.iter().find(|(id, _)| *id == column.id)?;
-        // New rows bring new values as far as those in files are new each.
-        let part = *count as f64 / file_rows.max(1) as f64;
-        let more = memtable_rows as f64 * part.min(1.0).powi(2);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate")]
-        Some(count + more as u64)
+        Some(with_more(*count, file_rows, memtable_rows))
     };
     tree.schema().columns.iter().map(of).collect()
 }

@@ -549,7 +549,7 @@ fn statistics_are_exact_once_everything_is_settled() {
     assert_eq!((flushed.rows, flushed.rows_exact, flushed.columns_cover), (500, true, true));
     let zone = flushed.columns[A].as_ref().unwrap();
     assert_eq!((&zone.min, &zone.max), (&Value::Int(0), &Value::Int(499)));
-    assert_eq!(in_memory.distinct[A], None);
+    assert_eq!((in_memory.distinct[A], in_memory.rows_exact), (Some(500), false));
     let values = flushed.distinct[A].unwrap();
     assert!((460..540).contains(&values), "{values} of 500");
     tree.put_all(0..10, 8);

@@ -65,7 +65,7 @@ pub(crate) use entries::EntryBatch;
 pub(crate) use group::RowGroup;
 pub(crate) use index::GroupEntry;
 pub(crate) use reader::SsTableReader;
-pub(crate) use sketch::Sketch;
+pub(crate) use sketch::{Sketch, hash_values};
 pub(crate) use writer::{CopyOutcome, CopySeq, SsTableWriter};
 
 /// Groups, chunks and blocks begin at multiples of this.

@@ -44,65 +44,13 @@ impl Default for Sketch {
 impl Sketch {
     /// Adds the values of an array but for its NULLs; false for a type that is not counted.
     pub(super) fn add(&mut self, array: &ArrayRef) -> bool {
-        match array.data_type() {
-            DataType::Boolean => {
-                for value in array.as_boolean().iter().flatten() {
-                    self.add_hash(mix(u64::from(value)));
-                }
-            }
-            DataType::Utf8View => self.add_texts(array.as_string_view().iter()),
-            DataType::Utf8 => self.add_texts(array.as_string::<i32>().iter()),
-            DataType::LargeUtf8 => self.add_texts(array.as_string::<i64>().iter()),
-            DataType::BinaryView => self.add_texts(array.as_binary_view().iter()),
-            DataType::Binary => self.add_texts(array.as_binary::<i32>().iter()),
-            DataType::LargeBinary => self.add_texts(array.as_binary::<i64>().iter()),
-            other => match other.primitive_width() {
-                Some(1) => self.add_words(array, |bytes: [u8; 1]| u64::from(bytes[0])),
-                Some(2) => self.add_words(array, |bytes| u64::from(u16::from_le_bytes(bytes))),
-                Some(4) => self.add_words(array, |bytes| u64::from(u32::from_le_bytes(bytes))),
-                Some(8) => self.add_words(array, u64::from_le_bytes),
-                Some(16) => self.add_words(array, |bytes: [u8; 16]| {
-                    let word = u128::from_le_bytes(bytes);
-                    let [low, high] = [word, word >> 64]
-                        .map(|word| u64::try_from(word & u128::from(u64::MAX)).unwrap_or_default());
-                    // A small number's upper half is nothing but its sign.
-                    low ^ high.rotate_left(32)
-                }),
-                _ => return false,
-            },
-        }
-        true
-    }
-
-    fn add_words<const N: usize>(&mut self, array: &ArrayRef, word: impl Fn([u8; N]) -> u64) {
-        let data = array.to_data();
-        let bytes = data.buffers().first().map_or(&[][..], |buffer| buffer.as_slice());
-        let (values, _) = bytes.as_chunks::<N>();
-        let values = values.get(data.offset()..data.offset() + data.len()).unwrap_or_default();
-        let nulls = array.nulls();
         let mut last = None;
-        for (row, value) in values.iter().enumerate() {
-            let word = word(*value);
-            if last == Some(word) || nulls.is_some_and(|nulls| nulls.is_null(row)) {
-                continue;
+        hash_values(array, |hash| {
+            if last != Some(hash) {
+                last = Some(hash);
+                self.add_hash(hash);
             }
-            last = Some(word);
-            self.add_hash(mix(word));
-        }
-    }
-
-    fn add_texts<'a, T: AsRef<[u8]> + ?Sized + 'a>(
-        &mut self,
-        texts: impl Iterator<Item = Option<&'a T>>,
-    ) {
-        let mut last: Option<&[u8]> = None;
-        for text in texts.flatten() {
-            let text = text.as_ref();
-            if last != Some(text) {
-                last = Some(text);
-                self.add_hash(XxHash3_64::oneshot(text));
-            }
-        }
+        })
     }
 
     fn add_hash(&mut self, hash: u64) {
@@ -173,6 +121,75 @@ impl Sketch {
             Some(rank) => Err(Error::corrupt(format!("rank {rank} in a sketch"))),
             None => Ok(sketch),
         }
+    }
+}
+
+/// Gives `each` the hash of every value of an array, in order, but for its NULLs; false for a type
+/// that is not counted. Persistent.
+pub(crate) fn hash_values(array: &ArrayRef, mut each: impl FnMut(u64)) -> bool {
+    match array.data_type() {
+        DataType::Boolean => {
+            for value in array.as_boolean().iter().flatten() {
+                each(mix(u64::from(value)));
+            }
+        }
+        DataType::Utf8View => hash_texts(array.as_string_view().iter(), each),
+        DataType::Utf8 => hash_texts(array.as_string::<i32>().iter(), each),
+        DataType::LargeUtf8 => hash_texts(array.as_string::<i64>().iter(), each),
+        DataType::BinaryView => hash_texts(array.as_binary_view().iter(), each),
+        DataType::Binary => hash_texts(array.as_binary::<i32>().iter(), each),
+        DataType::LargeBinary => hash_texts(array.as_binary::<i64>().iter(), each),
+        other => match other.primitive_width() {
+            Some(1) => hash_words(array, |bytes: [u8; 1]| u64::from(bytes[0]), each),
+            Some(2) => hash_words(array, |bytes| u64::from(u16::from_le_bytes(bytes)), each),
+            Some(4) => hash_words(array, |bytes| u64::from(u32::from_le_bytes(bytes)), each),
+            Some(8) => hash_words(array, u64::from_le_bytes, each),
+            Some(16) => {
+                let word = |bytes: [u8; 16]| {
+                    let word = u128::from_le_bytes(bytes);
+                    let [low, high] = [word, word >> 64]
+                        .map(|word| u64::try_from(word & u128::from(u64::MAX)).unwrap_or_default());
+                    // A small number's upper half is nothing but its sign.
+                    low ^ high.rotate_left(32)
+                };
+                hash_words(array, word, each);
+            }
+            _ => return false,
+        },
+    }
+    true
+}
+
+fn hash_words<const N: usize>(
+    array: &ArrayRef,
+    word: impl Fn([u8; N]) -> u64,
+    mut each: impl FnMut(u64),
+) {
+    let data = array.to_data();
+    let bytes = data.buffers().first().map_or(&[][..], |buffer| buffer.as_slice());
+    let (values, _) = bytes.as_chunks::<N>();
+    let values = values.get(data.offset()..data.offset() + data.len()).unwrap_or_default();
+    let nulls = array.nulls();
+    for (row, value) in values.iter().enumerate() {
+        if !nulls.is_some_and(|nulls| nulls.is_null(row)) {
+            each(mix(word(*value)));
+        }
+    }
+}
+
+fn hash_texts<'a, T: AsRef<[u8]> + ?Sized + 'a>(
+    texts: impl Iterator<Item = Option<&'a T>>,
+    mut each: impl FnMut(u64),
+) {
+    let mut last: Option<(&[u8], u64)> = None;
+    for text in texts.flatten() {
+        let text = text.as_ref();
+        let hash = match last {
+            Some((last, hash)) if last == text => hash,
+            _ => XxHash3_64::oneshot(text),
+        };
+        last = Some((text, hash));
+        each(hash);
     }
 }
 
