@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::cast::AsArray;
-use datafusion::arrow::array::{Array, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::Result;
@@ -219,6 +219,11 @@ fn is_true(expr: &Arc<dyn PhysicalExpr>) -> bool {
     literal.is_some_and(|literal| literal.value() == &true.into())
 }
 
+/// Whether a bit for each row looked at costs less than to pick those that are given out.
+fn are_dense(rows: &EncodedRows) -> bool {
+    rows.span() <= rows.len() * 2
+}
+
 impl Test {
     fn new(condition: Condition) -> Self {
         Self { condition, seen: 0, passed: 0 }
@@ -232,8 +237,7 @@ impl Test {
 impl Condition {
     fn refine(&self, rows: EncodedRows) -> Result<EncodedRows> {
         match self {
-            // Of rows that lie dense a bit for each costs less than to pick them.
-            Self::Tabulated(table) if rows.span() <= rows.len() * 2 => {
+            Self::Tabulated(table) if are_dense(&rows) => {
                 let column = rows.whole(table.column).map_err(crate::Error::from)?;
                 Ok(rows.meet(&table.select(&column)))
             }
@@ -242,10 +246,7 @@ impl Condition {
                 let columns = columns.map_err(crate::Error::from)?;
                 Ok(rows.refine(&table.select(&columns[0])))
             }
-            Self::Evaluated(rest) => {
-                let passed = rest.evaluate(&rows)?;
-                Ok(rows.refine(&passed))
-            }
+            Self::Evaluated(rest) => rest.refine(rows),
         }
     }
 }
@@ -272,12 +273,24 @@ impl Rest {
         Ok(Some(Self { expr: moved.data()?, columns, schema: Arc::new(schema) }))
     }
 
-    fn evaluate(&self, rows: &EncodedRows) -> Result<BooleanBuffer> {
+    fn refine(&self, rows: EncodedRows) -> Result<EncodedRows> {
+        // Rows that are not given out may hold what the expression fails on, and do not count.
+        if are_dense(&rows)
+            && let Ok(columns) = self.columns.iter().map(|&column| rows.whole(column)).collect()
+            && let Ok(passed) = self.evaluate(columns, rows.span())
+        {
+            return Ok(rows.meet(&passed));
+        }
         let columns = rows.decode_columns(&self.columns).map_err(crate::Error::from)?;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+        let passed = self.evaluate(columns, rows.len())?;
+        Ok(rows.refine(&passed))
+    }
+
+    fn evaluate(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<BooleanBuffer> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let schema = Arc::clone(&self.schema);
         let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
-        let passed = self.expr.evaluate(&batch)?.into_array(rows.len())?;
+        let passed = self.expr.evaluate(&batch)?.into_array(rows)?;
         let passed = passed.as_boolean();
         Ok(match passed.nulls() {
             Some(nulls) => passed.values() & nulls.inner(),
