@@ -42,6 +42,8 @@ pub struct ScanOptions {
     pub seeks: bool,
     /// Queries that read few rows are planned for one partition.
     pub small: bool,
+    /// Equal aggregates at several places of a plan are computed once.
+    pub shared: bool,
 }
 
 impl Default for ScanOptions {
@@ -54,6 +56,7 @@ impl Default for ScanOptions {
             joins: true,
             seeks: true,
             small: true,
+            shared: true,
         }
     }
 }

@@ -29,6 +29,16 @@ impl Snapshot {
         self.registered.seq
     }
 
+    /// Whether the other one is a clone of it: sees the same of everything.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.registered, &other.registered)
+            && match (&self.overlay, &other.overlay) {
+                (None, None) => true,
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                _ => false,
+            }
+    }
+
     /// The same moment, and what `overlay` holds on top of it.
     pub(crate) fn under(&self, overlay: Arc<Overlay>) -> Self {
         Self { registered: Arc::clone(&self.registered), overlay: Some(overlay) }

@@ -7,15 +7,17 @@
 //!    scan has them next to each other. Before DataFusion's distribution of rows, which is then
 //!    made for those above.
 //! 3. [`undealt`]: a scan of one partition is a small one; its batches are not dealt out.
-//! 4. [`absorb`]: comparisons with constants move from a `FilterExec` into the scan, which
+//! 4. [`told`]: what DataFusion told a scan of another column of the same name is taken back.
+//! 5. [`absorb`]: comparisons with constants move from a `FilterExec` into the scan, which
 //!    evaluates them on encoded vectors and decodes only what passes.
-//! 5. [`like`]: what is left of them looks for several pieces of text without regular expressions.
-//! 6. [`aggregate`]: a partial aggregate over a scan takes the scan's rows before they are
+//! 6. [`like`]: what is left of them looks for several pieces of text without regular expressions.
+//! 7. [`aggregate`]: a partial aggregate over a scan takes the scan's rows before they are
 //!    decoded and groups by the codes of dictionaries.
-//! 7. [`distinct`]: distinct short strings are numbers in tables that fit the cache.
-//! 8. [`seeks::seek`]: joins that collect rows and meet a table by its key may seek it.
+//! 8. [`distinct`]: distinct short strings are numbers in tables that fit the cache.
+//! 9. [`seeks::seek`]: joins that collect rows and meet a table by its key may seek it.
+//! 10. [`aggregate::kept`]: aggregates that compute the same share it.
 //!
-//! The last six come last, so that DataFusion plans (distribution, order) as it would without.
+//! The last seven come last, so that DataFusion plans (distribution, order) as it would without.
 
 mod absorb;
 mod aggregate;
@@ -24,6 +26,7 @@ mod joins;
 mod like;
 mod seeks;
 mod size;
+mod told;
 
 use std::sync::Arc;
 
@@ -70,6 +73,10 @@ pub(crate) fn rules(options: &ScanOptions) -> Vec<Arc<dyn PhysicalOptimizerRule 
         let keyed = Replace { name: "silt_keyed_aggregates", replace: aggregate::keyed::replace };
         rules.insert(before, Arc::new(keyed));
     }
+    let after = rules.iter().rposition(|rule| rule.name().starts_with("FilterPushdown"));
+    if let (true, Some(after)) = (options.dynamic, after) {
+        rules.insert(after + 1, Arc::new(told::Told));
+    }
     if options.filters || options.aggregates {
         rules.push(Arc::new(Replace { name: "silt_undealt_scans", replace: undealt }));
     }
@@ -87,7 +94,32 @@ pub(crate) fn rules(options: &ScanOptions) -> Vec<Arc<dyn PhysicalOptimizerRule 
     if options.seeks {
         rules.push(Arc::new(Replace { name: "silt_index_joins", replace: seeks::seek }));
     }
+    if options.aggregates && options.shared {
+        rules.push(Arc::new(Shared));
+    }
     rules
+}
+
+/// See [`aggregate::kept`].
+#[derive(Debug)]
+struct Shared;
+
+impl PhysicalOptimizerRule for Shared {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        aggregate::kept::share(plan)
+    }
+
+    fn name(&self) -> &'static str {
+        "silt_shared_aggregates"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
 }
 
 /// A plan in the place of another that does the same, or none if it is to stay.

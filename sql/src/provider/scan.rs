@@ -46,8 +46,8 @@ use crate::interrupt::Run;
 /// Rows that small batches are put together to.
 const BATCH_ROWS: usize = 8_192;
 
-/// How many values a column is taken to have of which nothing is known, as in a table that lies in
-/// memtables alone. DataFusion would take all to differ, and a join by the column to give nearly
+/// How many values a column is taken to have of which nothing is known, as in files of
+/// earlier releases. DataFusion would take all to differ, and a join by the column to give nearly
 /// nothing. (PostgreSQL's guess as well.)
 const DISTINCT_GUESSED: usize = 200;
 
@@ -171,6 +171,23 @@ impl SiltScan {
         &self.parts
     }
 
+    /// Whether each partition of the other one gives out the same rows; not where anybody else may
+    /// narrow them while it runs.
+    pub(crate) fn reads_same(&self, other: &Self) -> bool {
+        let (one, other_parts) = (&*self.parts, &*other.parts);
+        one.tree.id() == other_parts.tree.id()
+            && one.snapshot.is_same(&other_parts.snapshot)
+            && one.schema == other_parts.schema
+            && one.projection == other_parts.projection
+            && one.partitions == other_parts.partitions
+            && one.predicate == other_parts.predicate
+            && one.absorbed == other_parts.absorbed
+            && one.dynamic.is_empty()
+            && other_parts.dynamic.is_empty()
+            && one.fetch == other_parts.fetch
+            && self.order == other.order
+    }
+
     /// The same in any order.
     pub(crate) fn unordered(&self) -> Self {
         Self::with_order(Arc::clone(&self.parts), ScanOrder::Unordered)
@@ -207,6 +224,14 @@ impl SiltScan {
         }
         let parts = ScanParts { dynamic, ..(*self.parts).clone() };
         Some(Self::with_order(Arc::new(parts), self.order))
+    }
+
+    /// The same, told only by those of its dynamic filters that are `wanted`; none if all are.
+    pub(crate) fn told_by(&self, wanted: impl Fn(&Arc<dyn PhysicalExpr>) -> bool) -> Option<Self> {
+        let mut parts = (*self.parts).clone();
+        parts.dynamic.retain(wanted);
+        let fewer = parts.dynamic.len() < self.parts.dynamic.len();
+        fewer.then(|| Self::with_order(Arc::new(parts), self.order))
     }
 
     /// The same, reaching its rows by `partitions`, which are as many and lie within its own, and

@@ -13,6 +13,7 @@ const NONE: ScanOptions = ScanOptions {
     joins: false,
     seeks: false,
     small: false,
+    shared: false,
 };
 
 fn db(scan: ScanOptions) -> Db {
@@ -123,7 +124,16 @@ fn query(dice: &mut Dice) -> String {
     let aggregates = "count(*), count(n), sum(n), min(n), max(note), avg(n), sum(price), \
                       min(d), max(price), sum(n * 2 + b), max(kind), sum(a), sum(fee), sum(fee * (1 - price)), avg(fee), \
                       avg(fee * 2 - b), sum(b * 3 - a)";
-    match dice.below(12) {
+    match dice.below(14) {
+        12 => format!(
+            "WITH g AS (SELECT kind, sum(n) AS total, count(*) AS rows FROM t{filter} GROUP BY kind) \
+             SELECT kind, total FROM g WHERE rows = (SELECT max(rows) FROM g)"
+        ),
+        13 => format!(
+            "WITH g AS (SELECT b, min(n) AS least, sum(fee) AS fees FROM t{filter} GROUP BY b) \
+             SELECT x.b AS one, y.b AS other, x.fees FROM g x JOIN g y ON x.least <= y.least AND x.b < y.b \
+             UNION ALL SELECT b, least, fees FROM g"
+        ),
         10 => format!(
             "SELECT x.name, t.kind, y.id, t.n FROM k x, t, k y WHERE t.a = x.id AND y.id = t.b * 3 \
              AND y.name <> x.name AND t.n > {} AND x.name LIKE '%{}'",
@@ -210,6 +220,7 @@ fn each_thing_that_scans_do_stands_by_itself() {
         ScanOptions { joins: true, ..NONE },
         ScanOptions { seeks: true, ..NONE },
         ScanOptions { small: true, ..NONE },
+        ScanOptions { aggregates: true, shared: true, ..NONE },
     ];
     compare(77, &each, 150);
 }
@@ -222,6 +233,38 @@ fn explain_shows_who_filters_and_who_aggregates() {
     assert!(plan.contains("SiltAggregate: gby=[kind]") && !plan.contains("FilterExec"), "{plan}");
     let plan = db.rows("EXPLAIN SELECT a FROM t WHERE n > 5 AND note LIKE '%x%'");
     assert!(plan.contains("filter=yes") && plan.contains("FilterExec: note"), "{plan}");
+}
+
+#[test]
+fn equal_aggregates_of_one_plan_are_computed_once() {
+    let mut db = db(ScanOptions::default());
+    db.try_run(TABLES).unwrap();
+    db.run(
+        "INSERT INTO k SELECT value, 'name ' || (value % 7)::TEXT FROM generate_series(1, 5000)",
+    );
+    let groups =
+        "SELECT name, count(*) AS rows, sum(id) AS total FROM k WHERE id > 2 GROUP BY name";
+    let sql = format!(
+        "WITH g AS ({groups}) SELECT name, total FROM g WHERE total = (SELECT max(total) FROM g)"
+    );
+    let plan = db.rows(&format!("EXPLAIN ANALYZE {sql}"));
+    assert_eq!(plan.matches(", shared").count(), 2, "{plan}");
+    assert!(plan.contains("taken_over=1") && plan.contains("taken_over=0"), "{plan}");
+    assert!(db.rows(&sql).starts_with("name 2 "), "{}", db.rows(&sql));
+    // Other rows, other functions and what changes from row to row are nobody else's.
+    for other in [
+        groups.replace("> 2", "> 3"),
+        groups.replace("sum(id)", "min(id)"),
+        groups.replace("sum(id)", "sum(random())"),
+    ] {
+        let sql = format!("SELECT * FROM ({groups}) UNION ALL SELECT * FROM ({other})");
+        let plan = db.rows(&format!("EXPLAIN {sql}"));
+        assert!(plan.contains("SiltAggregate") && !plan.contains("shared"), "{sql}: {plan}");
+    }
+    let volatile = groups.replace("sum(id)", "sum(random())");
+    let plan = db
+        .rows(&format!("EXPLAIN SELECT * FROM ({volatile}) UNION ALL SELECT * FROM ({volatile})"));
+    assert!(!plan.contains("shared"), "{plan}");
 }
 
 #[test]

@@ -195,6 +195,7 @@ fn a_transaction_reads_alike_without_the_fast_paths() {
         joins: false,
         seeks: false,
         small: false,
+        shared: false,
     };
     compare(21, &storage, scan, false);
 }

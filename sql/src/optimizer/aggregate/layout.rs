@@ -9,11 +9,12 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
 use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr_common::physical_expr::is_volatile;
 
 use super::truncated::Truncated;
 
 /// A key column of an aggregate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Key {
     /// A column of the scan, taken as codes where it is stored so.
     Column(usize),
@@ -24,7 +25,7 @@ pub(super) enum Key {
 }
 
 /// How an aggregate's expressions are computed from a scan's columns.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Layout {
     /// The scan's columns that are decoded.
     pub(super) read: Vec<usize>,
@@ -88,6 +89,16 @@ impl Layout {
         };
         let read_schema = Arc::new(schema.project(&read)?);
         Ok(Self { read, read_schema, projected, keys, arguments, total })
+    }
+
+    /// Whether it may come to something else another time.
+    pub(super) fn is_volatile(&self) -> bool {
+        let projected = self.projected.iter().flat_map(|(exprs, _)| exprs);
+        let computed = self.keys.iter().filter_map(|key| match key {
+            Key::Computed(expr) => Some(expr),
+            Key::Column(_) | Key::Truncated(_) => None,
+        });
+        self.arguments.iter().flatten().chain(projected).chain(computed).any(is_volatile)
     }
 
     /// The columns that arguments and computed keys are evaluated on, given those read.

@@ -10,10 +10,13 @@
 //! Where groups are by the first columns of a table's key, [`keyed`] puts it in the place of the whole
 //! aggregate.
 //!
+//! Equal aggregates of one plan share what they compute ([`kept`]).
+//!
 //! The rule (here) makes a [`Plan`] of the aggregate; the operator reads chunk after chunk of the
 //! scan and adds each to its partition's [`table`] of groups.
 
 mod groups;
+pub(super) mod kept;
 pub(super) mod keyed;
 mod layout;
 mod operator;
@@ -37,7 +40,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, InputOrd
 use super::{Replacement, scan_of};
 use crate::provider::scan::SiltScan;
 use layout::{Key, Layout};
-use operator::SiltAggregate;
+pub(super) use operator::SiltAggregate;
 use plan::{Function, Plan};
 use sums::Sums;
 

@@ -29,6 +29,7 @@ use datafusion::physical_plan::{
 };
 use futures::Stream;
 
+use super::kept::{Keeper, Kept, Turn};
 use super::layout::Key;
 use super::plan::Plan;
 use super::table::Table;
@@ -36,12 +37,15 @@ use crate::provider::scan::{EncodedReader, SiltScan};
 
 /// Chunks that one poll works through.
 const CHUNKS_A_POLL: usize = 16;
+
 /// An aggregate over a scan: a partial one, or one whose groups are complete within a partition.
 #[derive(Debug)]
 pub(crate) struct SiltAggregate {
     scan: Arc<SiltScan>,
     plan: Arc<Plan>,
     properties: Arc<PlanProperties>,
+    /// Where others compute the same.
+    kept: Option<Arc<Kept>>,
     metrics: ExecutionPlanMetricsSet,
 }
 
@@ -64,7 +68,39 @@ impl SiltAggregate {
             Boundedness::Bounded,
         );
         let metrics = ExecutionPlanMetricsSet::new();
-        Self { scan, plan, properties: Arc::new(properties), metrics }
+        Self { scan, plan, properties: Arc::new(properties), kept: None, metrics }
+    }
+
+    /// Whether each partition of the other one gives out the same.
+    pub(super) fn computes_same(&self, other: &Self) -> bool {
+        self.plan == other.plan && !self.plan.is_volatile() && self.scan.reads_same(&other.scan)
+    }
+
+    /// The scan whose rows it takes.
+    pub(in crate::optimizer) fn scan(&self) -> &SiltScan {
+        &self.scan
+    }
+
+    /// The same over another scan of the same rows.
+    pub(in crate::optimizer) fn over(&self, scan: SiltScan) -> Self {
+        Self {
+            scan: Arc::new(scan),
+            plan: Arc::clone(&self.plan),
+            properties: Arc::clone(&self.properties),
+            kept: None,
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
+    }
+
+    /// The same, which keeps what it gives out for others, or takes it from them.
+    pub(super) fn keeping(&self, kept: &Arc<Kept>) -> Self {
+        Self {
+            scan: Arc::clone(&self.scan),
+            plan: Arc::clone(&self.plan),
+            properties: Arc::clone(&self.properties),
+            kept: Some(Arc::clone(kept)),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
     }
 }
 
@@ -96,6 +132,9 @@ impl DisplayAs for SiltAggregate {
         write!(f, "SiltAggregate: gby=[{}], aggr=[{}]", keys.join(", "), names.join(", "))?;
         if self.plan.keyed {
             write!(f, ", order=key, partitions={}", self.scan.parts().partitions.len())?;
+        }
+        if self.kept.is_some() {
+            write!(f, ", shared")?;
         }
         Ok(())
     }
@@ -148,6 +187,13 @@ impl ExecutionPlan for SiltAggregate {
             rows_max: context.session_config().batch_size(),
             table: Table::new(Arc::clone(&self.plan))?,
             rows_added_up: MetricBuilder::new(&self.metrics).counter("rows_added_up", partition),
+            kept: self.kept.as_ref().map(|kept| Shared {
+                kept: Arc::clone(kept),
+                partition,
+                taken_over: MetricBuilder::new(&self.metrics).counter("taken_over", partition),
+                context,
+            }),
+            keeper: None,
             ready: Vec::new(),
             ended: false,
         }))
@@ -166,12 +212,7 @@ impl ExecutionPlan for SiltAggregate {
             return Ok(propagation);
         }
         let Some(scan) = self.scan.told(phase, filters) else { return Ok(propagation) };
-        Ok(propagation.with_updated_node(Arc::new(Self {
-            scan: Arc::new(scan),
-            plan: Arc::clone(&self.plan),
-            properties: Arc::clone(&self.properties),
-            metrics: ExecutionPlanMetricsSet::new(),
-        })))
+        Ok(propagation.with_updated_node(Arc::new(self.over(scan))))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
@@ -189,14 +230,38 @@ struct AggregateStream {
     rows_max: usize,
     table: Table,
     rows_added_up: Count,
+    /// Not begun with.
+    kept: Option<Shared>,
+    keeper: Option<Keeper>,
     /// Last first.
     ready: Vec<RecordBatch>,
     ended: bool,
 }
 
+/// What others compute as well.
+struct Shared {
+    kept: Arc<Kept>,
+    partition: usize,
+    /// Whether it was computed before.
+    taken_over: Count,
+    context: Arc<TaskContext>,
+}
+
 impl AggregateStream {
     /// Whether there is something to give out, or nothing any more.
     fn advance(&mut self) -> Result<bool> {
+        if let Some(shared) = self.kept.take() {
+            match shared.kept.begin(shared.partition, &shared.context) {
+                Turn::First(keeper) => self.keeper = Some(keeper),
+                Turn::Again(batches) => {
+                    shared.taken_over.add(1);
+                    self.ended = true;
+                    batches.iter().for_each(|batch| self.cut(batch));
+                    self.ready.reverse();
+                }
+                Turn::Alone => {}
+            }
+        }
         for _ in 0..CHUNKS_A_POLL {
             if self.ended || !self.ready.is_empty() {
                 return Ok(true);
@@ -221,14 +286,24 @@ impl AggregateStream {
     fn give_out(&mut self) -> Result<()> {
         self.rows_added_up.add(std::mem::take(&mut self.table.rows_added_up));
         let batch = self.table.take(self.ended)?;
+        self.keeper = self.keeper.take().and_then(|keeper| keeper.keep(&batch));
+        if self.ended
+            && let Some(keeper) = self.keeper.take()
+        {
+            keeper.end();
+        }
+        self.cut(&batch);
+        self.ready.reverse();
+        Ok(())
+    }
+
+    fn cut(&mut self, batch: &RecordBatch) {
         let mut start = 0;
         while start < batch.num_rows() {
             let rows = self.rows_max.min(batch.num_rows() - start);
             self.ready.push(batch.slice(start, rows));
             start += rows;
         }
-        self.ready.reverse();
-        Ok(())
     }
 }
 
@@ -250,6 +325,7 @@ impl Stream for AggregateStream {
             }
             Err(error) => {
                 this.ended = true;
+                this.keeper = None;
                 this.ready.clear();
                 Some(Err(error))
             }

@@ -10,12 +10,13 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_expr_common::physical_expr::is_volatile;
 
 use super::layout::Layout;
 use super::sums::Sums;
 
 /// What all partitions have in common.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Plan {
     /// Keys, and the arguments of the functions that add nothing up.
     pub(super) layout: Layout,
@@ -32,7 +33,7 @@ pub(super) struct Plan {
 }
 
 /// An aggregate function.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Function {
     pub(super) expr: Arc<AggregateFunctionExpr>,
     /// It counts rows, whatever they hold.
@@ -44,7 +45,7 @@ pub(super) struct Function {
 }
 
 /// A function that is told sums, and the count of the rows if it wants it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Summed {
     /// Which of the plan's sums.
     pub(super) place: usize,
@@ -54,6 +55,14 @@ pub(super) struct Summed {
     pub(super) counts: bool,
     /// Its argument as DataFusion computes it.
     pub(super) plain: Layout,
+}
+
+impl Plan {
+    /// Whether it may come to something else another time.
+    pub(super) fn is_volatile(&self) -> bool {
+        let mut functions = self.functions.iter().flat_map(|function| function.expr.expressions());
+        functions.any(|expr| is_volatile(&expr)) || self.layout.is_volatile()
+    }
 }
 
 impl Function {

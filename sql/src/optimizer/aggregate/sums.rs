@@ -29,7 +29,7 @@ const LANES: usize = 4;
 const PACKED_DIGITS_MAX: u8 = 18;
 
 /// Sums over a scan, and the steps to what they add up.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Sums {
     /// What is computed; each from those before.
     nodes: Vec<Node>,

@@ -22,7 +22,7 @@ use super::groups::LocalKey;
 const UNITS_MAX: i128 = 1 << 12;
 
 /// Times without a zone, truncated.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Truncated {
     /// The column of the scan.
     pub(super) column: usize,
