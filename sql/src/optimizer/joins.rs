@@ -588,7 +588,11 @@ impl Build {
         let (mut on, mut kept) = (Vec::new(), Vec::new());
         let mut told: Vec<usize> = Vec::new();
         for edge in std::mem::take(&mut self.edges) {
-            if !edge.connects(left, right) {
+            let named = edge.left | edge.right;
+            if !edge.connects(left, right) && named & set == named {
+                // One of its sides is of several inputs, which were not joined by themselves.
+                self.filters.push((named, edge.keys.0.eq(edge.keys.1)));
+            } else if !edge.connects(left, right) {
                 kept.push(edge);
             } else if !told.contains(&edge.class) {
                 told.push(edge.class);
