@@ -20,7 +20,7 @@ const fn path(name: &'static str, off: fn(&mut Builder), cases: &'static [Cases]
 }
 
 /// All paths, those of the query layer first.
-pub const PATHS: [Path; 12] = [
+pub const PATHS: [Path; 14] = [
     path(
         "point_statements",
         |builder| builder.sql_options().point_statements = false,
@@ -53,6 +53,7 @@ pub const PATHS: [Path; 12] = [
         |builder| builder.sql_options().scan.small = false,
         &[Cases::Graph, Cases::Events, Cases::Tpch],
     ),
+    path("shared", |builder| builder.sql_options().scan.shared = false, &[Cases::Tpch]),
     path(
         "wal_ahead",
         |builder| builder.storage_options().wal_ahead_bytes = 0,
@@ -67,6 +68,11 @@ pub const PATHS: [Path; 12] = [
         "memtable_filter",
         |builder| builder.storage_options().paths.memtable_filter = false,
         &[Cases::Upserts, Cases::Gets, Cases::Ranges],
+    ),
+    path(
+        "memtable_statistics",
+        |builder| builder.storage_options().paths.memtable_statistics = false,
+        &[Cases::Tpch],
     ),
     path(
         "few_keys",
