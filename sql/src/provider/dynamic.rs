@@ -24,6 +24,7 @@ use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 use datafusion::physical_expr_common::physical_expr::{
     snapshot_generation, snapshot_physical_expr,
 };
+use silt_codec::CompareOp;
 use silt_storage::{EncodedRows, KeyRange, Predicate};
 
 use super::absorb::exact_predicate;
@@ -37,6 +38,9 @@ const ROWS_TRIED: usize = 32 << 10;
 
 /// An expression goes on being evaluated if at most this many rows in ten pass.
 const TENTHS_PASSING_MAX: usize = 6;
+
+/// So many rows a top-n gets at once while its threshold improves.
+const ROWS_HURRIED: usize = 256;
 
 /// A range is looked up by keys if there is at most one for this many rows of the table.
 const ROWS_A_LOOKUP: usize = 2_000;
@@ -110,6 +114,11 @@ impl Narrowing {
                 }
             }
         }
+        let is_never_null = |column: usize| {
+            let place = parts.projection.iter().position(|&other| other == column);
+            place.is_some_and(|place| !parts.schema.field(place).is_nullable())
+        };
+        predicates.iter_mut().for_each(|predicate| threshold(predicate, &is_never_null));
         self.predicate = match predicates.len() {
             0 | 1 => predicates.pop(),
             _ => Some(Predicate::And(predicates)),
@@ -119,6 +128,14 @@ impl Narrowing {
             self.tests.extend(rest.map(|rest| Test::new(Condition::Evaluated(rest))));
         }
         Ok(true)
+    }
+
+    /// Whether so many rows are better given out at once than gathered to a larger batch: a top-n
+    /// has no threshold before it has seen rows, and a better one for those it sees.
+    pub(crate) fn hurries(&self, rows: usize) -> bool {
+        let is_open = self.predicate.is_none() && self.tests.is_empty();
+        let improves = self.changes > self.filters.len();
+        !self.filters.is_empty() && (is_open || improves && rows >= ROWS_HURRIED)
     }
 
     /// Only those of `rows` that may still be wanted.
@@ -204,6 +221,50 @@ fn within(prefixes: Vec<Vec<u8>>, parts: &ScanParts, ranges: &[KeyRange]) -> Acc
         );
     }
     Access::Ranges(found)
+}
+
+/// What a top-n wants, `a > 9 OR a = 9 AND b < 2`, becomes `a >= 9`: one comparison, which passes a
+/// few rows more.
+fn threshold(predicate: &mut Predicate, is_never_null: &dyn Fn(usize) -> bool) {
+    fn leaves<'a>(predicate: &'a Predicate, is_or: bool, out: &mut Vec<&'a Predicate>) {
+        match (predicate, is_or) {
+            (Predicate::Or(parts), true) | (Predicate::And(parts), false) => {
+                parts.iter().for_each(|part| leaves(part, is_or, out));
+            }
+            _ => out.push(predicate),
+        }
+    }
+    let mut any = Vec::new();
+    leaves(predicate, true, &mut any);
+    any.retain(|one| !matches!(one, Predicate::IsNull(column) if is_never_null(*column)));
+    let strict = any.iter().find_map(|one| match one {
+        Predicate::Compare { column, op: CompareOp::Gt, value } => {
+            Some((*column, CompareOp::GtEq, value))
+        }
+        Predicate::Compare { column, op: CompareOp::Lt, value } => {
+            Some((*column, CompareOp::LtEq, value))
+        }
+        _ => None,
+    });
+    let Some((column, op, value)) = strict else { return };
+    let is_within = |one: &Predicate| match one {
+        Predicate::Compare { column: other, op: strict, value: bound } => {
+            *other == column
+                && bound == value
+                && (*strict == CompareOp::Eq
+                    || (*strict, op) == (CompareOp::Gt, CompareOp::GtEq)
+                    || (*strict, op) == (CompareOp::Lt, CompareOp::LtEq))
+        }
+        _ => false,
+    };
+    let all_within = any.iter().all(|one| {
+        let mut all = Vec::new();
+        leaves(one, false, &mut all);
+        all.into_iter().any(is_within)
+    });
+    if all_within {
+        *predicate = Predicate::Compare { column, op, value: value.clone() };
+    }
 }
 
 /// Whether it is a list of floats. DataFusion tells -0.0 from 0.0 in lists, but not in joins, whose
@@ -296,5 +357,59 @@ impl Rest {
             Some(nulls) => passed.values() & nulls.inner(),
             None => passed.values().clone(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use silt_codec::Value;
+
+    use super::*;
+
+    fn compare(column: usize, op: CompareOp, value: i64) -> Predicate {
+        Predicate::Compare { column, op, value: Value::Int(value) }
+    }
+
+    /// `a > 9 OR a = 9 AND b < 2`, as a top-n says it of an order by `a DESC, b`.
+    fn wanted(op: CompareOp) -> Vec<Predicate> {
+        let tie = vec![compare(0, CompareOp::Eq, 9), compare(1, CompareOp::Lt, 2)];
+        vec![compare(0, op, 9), Predicate::And(tie)]
+    }
+
+    fn becomes(predicate: Predicate) -> Predicate {
+        let mut predicate = predicate;
+        threshold(&mut predicate, &|column| column == 0);
+        predicate
+    }
+
+    #[test]
+    fn what_a_top_n_wants_becomes_one_comparison() {
+        let is_null = Predicate::IsNull(0);
+        let nested =
+            Predicate::Or(vec![Predicate::Or(vec![is_null, wanted(CompareOp::Gt).remove(0)]), {
+                wanted(CompareOp::Gt).remove(1)
+            }]);
+        assert_eq!(becomes(nested), compare(0, CompareOp::GtEq, 9));
+        let least = Predicate::Or(wanted(CompareOp::Lt));
+        assert_eq!(becomes(least), compare(0, CompareOp::LtEq, 9));
+    }
+
+    #[test]
+    fn other_conditions_stay_as_they_are() {
+        let or = |more: Predicate| {
+            let mut any = wanted(CompareOp::Gt);
+            any.push(more);
+            Predicate::Or(any)
+        };
+        for predicate in [
+            or(Predicate::IsNull(1)),
+            or(compare(1, CompareOp::Gt, 9)),
+            or(compare(0, CompareOp::Eq, 8)),
+            or(compare(0, CompareOp::Lt, 9)),
+            compare(1, CompareOp::Eq, 9),
+            Predicate::And(vec![compare(0, CompareOp::Eq, 9), compare(1, CompareOp::Lt, 2)]),
+        ] {
+            assert_eq!(becomes(predicate.clone()), predicate);
+        }
     }
 }

@@ -633,7 +633,12 @@ impl ScanStream {
             let batch = self.next_batch()?.map(|batch| self.dress(batch)).transpose()?;
             let Some(coalescer) = &mut self.coalescer else { return Ok(batch) };
             match batch {
-                Some(batch) => coalescer.push_batch(batch)?,
+                Some(batch) => {
+                    coalescer.push_batch(batch)?;
+                    if self.narrowing.hurries(coalescer.get_buffered_rows()) {
+                        coalescer.finish_buffered_batch()?;
+                    }
+                }
                 None => {
                     coalescer.finish_buffered_batch()?;
                     let last = coalescer.next_completed_batch();

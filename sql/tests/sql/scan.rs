@@ -153,7 +153,19 @@ fn query(dice: &mut Dice) -> String {
              GROUP BY month, seven"
         ),
         5 => format!("SELECT kind, count(*) FROM t{filter} GROUP BY kind HAVING count(*) > 3"),
-        6 => format!("SELECT a, b, n FROM t{filter} ORDER BY n DESC NULLS LAST, a, b LIMIT 7"),
+        6 => {
+            let order = dice.one(&[
+                "n DESC NULLS LAST",
+                "n",
+                "n DESC NULLS FIRST",
+                "fee DESC",
+                "fee",
+                "d DESC, fee DESC",
+                "kind, n DESC",
+                "price NULLS FIRST",
+            ]);
+            format!("SELECT * FROM t{filter} ORDER BY {order}, a, b LIMIT {}", 1 + dice.below(30))
+        }
         7 => format!(
             "SELECT k.name, t.b, t.n FROM k JOIN t ON t.a = k.id WHERE k.id < {}",
             dice.below(60)

@@ -24,6 +24,7 @@ use super::cursor::{Cursor, put_array, put_u64};
 use crate::{Error, Result};
 
 mod search;
+mod zones;
 
 /// The bytes that a patch costs: its position and its value.
 const PATCH_BYTES: usize = 10;
@@ -38,6 +39,7 @@ pub(super) struct IntBlock {
     vectors: Box<[Vector]>,
     data: Buffer,
     len: usize,
+    zones: Zones,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +147,7 @@ macro_rules! with_unpacked {
 mod sums;
 
 pub(super) use sums::Sums;
+use zones::Zones;
 
 impl IntBlock {
     /// Reads a block of `len` integers and checks everything that reading a value relies on.
@@ -164,7 +167,7 @@ impl IntBlock {
             vector.check(&data, VECTOR.min(len - index * VECTOR))?;
             vectors.push(vector);
         }
-        Ok(Self { vectors: vectors.into(), data, len })
+        Ok(Self { vectors: vectors.into(), data, len, zones: Zones::default() })
     }
 
     /// The number of integers.
@@ -297,13 +300,25 @@ impl IntBlock {
 
     /// One bit for each integer of the vectors `vectors`: whether it lies in `interval`.
     ///
-    /// A vector whose base and width say so is answered without looking at its values; in others
-    /// the differences are compared as they are packed, in their own narrow word.
+    /// A vector whose base and width say so is answered without looking at its values; so are the
+    /// zones of blocks that are filtered often. In others the differences are compared as they are
+    /// packed, in their own narrow word.
     pub(super) fn test(&self, vectors: Range<usize>, interval: Interval) -> Vec<u64> {
         let mut words = vec![0; vectors.len() * WORDS_PER_VECTOR];
         let parts = words.as_chunks_mut::<WORDS_PER_VECTOR>().0;
-        for (vector, words) in self.vectors[vectors].iter().zip(parts) {
-            self.test_vector(vector, interval, words);
+        let mut is_cut = false;
+        for (index, words) in vectors.zip(parts) {
+            let vector = &self.vectors[index];
+            match vector.is_cut(interval) {
+                true if self.test_zones(index, interval, words) => {}
+                cut => {
+                    is_cut |= cut;
+                    self.test_vector(vector, interval, words);
+                }
+            }
+        }
+        if is_cut {
+            self.zones.cut();
         }
         words
     }
@@ -417,6 +432,13 @@ impl Vector {
             ));
         }
         Ok(())
+    }
+
+    /// Whether its values must be looked at to say which of them lie in `interval`.
+    fn is_cut(&self, interval: Interval) -> bool {
+        let greatest = mask(self.width.into());
+        let bounds = interval.above(self.base);
+        bounds.is_some_and(|(low, high)| low <= greatest && (low > 0 || high < greatest))
     }
 
     fn patch_positions(&self) -> usize {

@@ -459,6 +459,13 @@ impl Filters<'_> {
 
     /// Which of `rows` pass, or may pass if that need not be exact; none if it cannot be said.
     fn select(self, group: &RowGroup, rows: &Range<usize>) -> Result<Option<BooleanBuffer>> {
+        let wanted = match self.narrowed {
+            Some(narrowed) => narrowed.select(group, rows)?,
+            None => None,
+        };
+        if wanted.as_ref().is_some_and(|wanted| wanted.count_set_bits() == 0) {
+            return Ok(wanted);
+        }
         let selected = match self.filter {
             Some(Filter { predicate, exact: true, .. }) => {
                 Some(predicate.select_exact(group, rows)?)
@@ -466,10 +473,9 @@ impl Filters<'_> {
             Some(Filter { predicate, .. }) => predicate.select(group, rows)?,
             None => None,
         };
-        let Some(narrowed) = self.narrowed else { return Ok(selected) };
-        Ok(match (selected, narrowed.select(group, rows)?) {
-            (Some(selected), Some(passed)) => Some(&selected & &passed),
-            (selected, passed) => selected.or(passed),
+        Ok(match (selected, wanted) {
+            (Some(selected), Some(wanted)) => Some(&selected & &wanted),
+            (selected, wanted) => selected.or(wanted),
         })
     }
 }
@@ -539,9 +545,11 @@ impl Opening<'_> {
                 let projection =
                     self.filters.filter.map_or(&self.context.projection, |filter| &filter.columns);
                 let mut columns = run.columns(schemas, projection, (self.keeps)())?;
-                if let Some(Filter { predicate, columns: read, .. }) = self.filters.filter {
+                let Filters { filter, narrowed } = self.filters;
+                for predicate in filter.map(|filter| &filter.predicate).into_iter().chain(narrowed)
+                {
                     let passed = predicate.select_arrays(span.len(), &|column| {
-                        Ok(column_of(column, read, &columns)?.slice(span.start, span.len()))
+                        Ok(column_of(column, projection, &columns)?.slice(span.start, span.len()))
                     })?;
                     selected = Some(match selected {
                         Some(seen) => &seen & &passed,
