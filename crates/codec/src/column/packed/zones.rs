@@ -4,7 +4,7 @@
 //! of a vector's 1,024 rows, and yet their times ascend almost everywhere. So a comparison is decided
 //! for 64 rows at once, and where only some of them pass they are two ascending pieces at most, in
 //! which the first and the last are searched for. Made in memory when vectors of a block are
-//! compared for the second time, of numbers of more than 8 bits, and kept where zones are narrow: 3
+//! compared for the second time, of numbers of more than 8 bits, and kept where zones are narrow: 5
 //! bits a row.
 
 use std::ops::Range;
@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::bits::VECTOR;
-use super::super::dictionary::partition_point;
+use super::super::dictionary::{near_partition_point, partition_point};
 use super::{IntBlock, Interval, WORDS_PER_VECTOR, min_max};
 
 /// The rows of a zone: those of one word of bits.
@@ -32,17 +32,17 @@ pub(super) struct Zones {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Zone {
-    low: i64,
-    high: i64,
-    order: Order,
+enum Zone {
+    /// So many rows ascend, and then the others do.
+    Ascending(u8, [Piece; 2]),
+    Loose(Piece),
 }
 
+/// The least and the greatest of some rows; none has them the other way round.
 #[derive(Clone, Copy, Debug)]
-enum Order {
-    /// So many rows ascend, and then the others do.
-    Ascending(u8),
-    Loose,
+struct Piece {
+    low: i64,
+    high: i64,
 }
 
 impl Zones {
@@ -67,22 +67,14 @@ impl IntBlock {
         let Some(zones) = self.zones.made.get_or_init(|| self.make_zones()) else { return false };
         let first = index * WORDS_PER_VECTOR;
         let zones = &zones[first..zones.len().min(first + WORDS_PER_VECTOR)];
-        let is_loose = |zone: &&Zone| {
-            matches!(zone.order, Order::Loose) && zone.reach(interval) == Reach::Some
-        };
+        let is_loose = |zone: &&Zone| matches!(zone, Zone::Loose(piece) if piece.reach(interval) == Reach::Some);
         if zones.iter().filter(is_loose).count() > LOOSE_MAX {
             return false;
         }
         words.fill(0);
         for (place, (zone, word)) in zones.iter().zip(words.iter_mut()).enumerate() {
-            *word = match zone.reach(interval) {
-                Reach::None => 0,
-                Reach::All => u64::MAX,
-                Reach::Some => {
-                    let start = (first + place) * ZONE;
-                    self.test_zone(start..self.len.min(start + ZONE), zone.order, interval)
-                }
-            };
+            let start = (first + place) * ZONE;
+            *word = self.test_zone(start..self.len.min(start + ZONE), zone, interval);
             if interval.negated {
                 *word = !*word;
             }
@@ -101,34 +93,76 @@ impl IntBlock {
             let parts = values.chunks(ZONE).map(Zone::of);
             of_vectors += extent(low, high) * parts.len() as f64;
             for zone in parts {
-                of_zones += extent(zone.low, zone.high);
+                of_zones += zone.pieces().map(|piece| extent(piece.low, piece.high)).sum::<f64>();
                 zones.push(zone);
             }
         }
         (of_zones <= of_vectors * SHARE).then(|| zones.into())
     }
 
-    /// The bits of one zone's rows.
-    fn test_zone(&self, rows: Range<usize>, order: Order, interval: Interval) -> u64 {
+    /// The bits of one zone's rows that lie between the bounds of `interval`.
+    fn test_zone(&self, rows: Range<usize>, zone: &Zone, interval: Interval) -> u64 {
         let Interval { low, high, .. } = interval;
         let bits = |part: Range<usize>| match part.len() {
             0 => 0,
             len => (u64::MAX >> (ZONE - len)) << (part.start - rows.start),
         };
-        match order {
-            Order::Ascending(turn) => {
-                let turn = rows.start + usize::from(turn);
-                let passing = |part: Range<usize>| {
-                    let from = partition_point(part.clone(), |row| self.get(row) < low);
-                    from..partition_point(from..part.end, |row| self.get(row) <= high)
+        match zone {
+            Zone::Ascending(turn, pieces) => {
+                let turn = rows.start + usize::from(*turn);
+                let parts = [rows.start..turn, turn..rows.end];
+                let part = |(piece, part): (&Piece, Range<usize>)| match piece.reach(interval) {
+                    Reach::None => 0,
+                    Reach::All => bits(part),
+                    Reach::Some => {
+                        let mut passing = part.clone();
+                        if piece.low < low {
+                            passing.start = self.search(part.clone(), piece, low);
+                        }
+                        if high < piece.high {
+                            passing.end = self.search(part, piece, high + 1);
+                        }
+                        bits(passing)
+                    }
                 };
-                bits(passing(rows.start..turn)) | bits(passing(turn..rows.end))
+                pieces.iter().zip(parts).map(part).sum()
             }
-            Order::Loose => {
-                let holds = |row: usize| low <= self.get(row) && self.get(row) <= high;
-                rows.clone().filter(|&row| holds(row)).map(|row| bits(row..row + 1)).sum()
-            }
+            Zone::Loose(piece) => match piece.reach(interval) {
+                Reach::None => 0,
+                Reach::All => bits(rows.clone()),
+                Reach::Some => {
+                    let holds = |row: usize| (low..=high).contains(&self.get(row));
+                    rows.clone().filter(|&row| holds(row)).map(|row| bits(row..row + 1)).sum()
+                }
+            },
         }
+    }
+
+    /// The first row of an ascending piece that is not below `target`, which lies within its bounds.
+    /// Looked for from where it would be if the numbers were spread evenly: each one that is read may
+    /// be far from the processor.
+    fn search(&self, rows: Range<usize>, piece: &Piece, target: i64) -> usize {
+        let share = target.abs_diff(piece.low) as f64 / piece.high.abs_diff(piece.low) as f64;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a zone's rows"
+        )]
+        let guess = rows.start + (share * (rows.len() - 1) as f64) as usize;
+        let is_before = |row: usize| self.get(row) < target;
+        let guess = guess.min(rows.end - 1);
+        if is_before(guess) {
+            return near_partition_point(guess + 1..rows.end, is_before);
+        }
+        let (mut at, mut step) = (guess, 1);
+        while at > rows.start {
+            let probe = at.saturating_sub(step).max(rows.start);
+            if is_before(probe) {
+                return partition_point(probe + 1..at, is_before);
+            }
+            (at, step) = (probe, step * 2);
+        }
+        at
     }
 }
 
@@ -141,15 +175,34 @@ enum Reach {
 
 impl Zone {
     fn of(values: &[i64]) -> Self {
-        let (low, high) = min_max(values);
         let mut turns = values.windows(2).enumerate().filter(|(_, pair)| pair[0] > pair[1]);
-        let order = match (turns.next(), turns.next()) {
+        let turn = match (turns.next(), turns.next()) {
             (None, _) => Some(values.len()),
             (Some((before, _)), None) => Some(before + 1),
             _ => None,
         };
-        let order = order.and_then(|turn| u8::try_from(turn).ok());
-        Self { low, high, order: order.map_or(Order::Loose, Order::Ascending) }
+        match turn.and_then(|turn| Some((turn, u8::try_from(turn).ok()?))) {
+            Some((turn, short)) => {
+                let (before, behind) = values.split_at(turn);
+                Self::Ascending(short, [before, behind].map(Piece::of))
+            }
+            None => Self::Loose(Piece::of(values)),
+        }
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        let pieces = match self {
+            Self::Ascending(_, pieces) => pieces.as_slice(),
+            Self::Loose(piece) => std::slice::from_ref(piece),
+        };
+        pieces.iter().filter(|piece| piece.low <= piece.high)
+    }
+}
+
+impl Piece {
+    fn of(values: &[i64]) -> Self {
+        let (low, high) = min_max(values);
+        Self { low, high }
     }
 
     /// How many of its rows lie between the bounds of `interval`, whether it is negated or not.
