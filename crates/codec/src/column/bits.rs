@@ -38,10 +38,16 @@ pub(super) trait Word: ArrowNativeType {
 
     /// The difference, wrapped.
     fn minus(self, other: Self) -> Self;
+
+    /// The sum of as many as a vector has, or fewer.
+    fn sum(values: &[Self]) -> u64;
+
+    /// The sum of those whose bit is set, the first one's lowest.
+    fn sum_of_set(values: &[Self; 64], bits: u64) -> u64;
 }
 
 macro_rules! word {
-    ($word:ty, $($width:literal)+) => {
+    ($word:ty, $sum:ty, $($width:literal)+) => {
         impl Word for $word {
             const BITS: usize = <$word>::BITS as usize;
 
@@ -81,14 +87,46 @@ macro_rules! word {
             fn minus(self, other: Self) -> Self {
                 self.wrapping_sub(other)
             }
+
+            #[inline]
+            fn sum(values: &[Self]) -> u64 {
+                let sum = |sum: $sum, &value: &$word| sum.wrapping_add(<$sum>::from(value));
+                values.iter().fold(0, sum).into()
+            }
+
+            #[inline]
+            #[allow(clippy::cast_possible_truncation, reason = "the rest of the bits comes later")]
+            fn sum_of_set(values: &[Self; 64], bits: u64) -> u64 {
+                const BITS: usize = <$word>::BITS as usize;
+                // A word's bits beside as many values: each keeps its own, and all of the value is
+                // kept or none, so that a whole register is done at once.
+                const EACH: [$word; BITS] = {
+                    let mut each = [0; BITS];
+                    let mut bit = 0;
+                    while bit < BITS {
+                        each[bit] = 1 << bit;
+                        bit += 1;
+                    }
+                    each
+                };
+                let mut sum: $sum = 0;
+                for (part, values) in values.as_chunks::<BITS>().0.iter().enumerate() {
+                    let bits = (bits >> (part * BITS)) as $word;
+                    for (&value, bit) in values.iter().zip(EACH) {
+                        let taken = if bits & bit == bit { value } else { 0 };
+                        sum = sum.wrapping_add(<$sum>::from(taken));
+                    }
+                }
+                sum.into()
+            }
         }
     };
 }
 
-word!(u8, 1 2 3 4 5 6 7 8);
-word!(u16, 9 10 11 12 13 14 15 16);
-word!(u32, 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
-word!(u64, 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64);
+word!(u8, u32, 1 2 3 4 5 6 7 8);
+word!(u16, u32, 9 10 11 12 13 14 15 16);
+word!(u32, u64, 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32);
+word!(u64, u64, 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63 64);
 
 /// One value of a packed vector, without a branch on the width.
 #[inline]
@@ -183,6 +221,38 @@ mod tests {
         (9..=16).for_each(round_trip::<u16>);
         (17..=32).for_each(round_trip::<u32>);
         (33..=64).for_each(round_trip::<u64>);
+    }
+
+    fn sums<W: Word>(width: usize) {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            state >> 7 ^ state << 9
+        };
+        let greatest = mask(width.min(45));
+        for some in [true, false] {
+            let values: [W; VECTOR] = std::array::from_fn(|_| {
+                W::truncate(if some { random() & greatest } else { greatest })
+            });
+            assert_eq!(W::sum(&values), values.iter().map(|value| value.widen()).sum::<u64>());
+            for values in values.as_chunks::<64>().0 {
+                for bits in [0, 1, 1 << 63, u64::MAX, random(), random(), random() & random()] {
+                    let set = values.iter().enumerate().filter(|(row, _)| bits >> row & 1 == 1);
+                    let sum: u64 = set.map(|(_, value)| value.widen()).sum();
+                    assert_eq!(W::sum_of_set(values, bits), sum, "width {width}, {bits:x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn sums_under_bits_are_those_of_values_taken_one_by_one() {
+        (1..=8).for_each(sums::<u8>);
+        (9..=16).for_each(sums::<u16>);
+        (17..=32).for_each(sums::<u32>);
+        (33..=64).for_each(sums::<u64>);
     }
 
     #[test]

@@ -117,8 +117,12 @@ impl Rows<'_> {
         match (self.groups, self.selected) {
             (Sums::One, None) => {
                 let rows = i64::try_from(self.len).expect("a vector's rows");
-                let differences = differences.unwrap_or_default().iter();
-                let differences: u64 = differences.map(|difference| difference.widen()).sum();
+                lanes[0][0] += base * rows + differences.map_or(0, W::sum).cast_signed();
+            }
+            (Sums::One, Some(selected)) => {
+                let selected = selected.slice(self.first, self.len);
+                let rows = i64::try_from(selected.count_set_bits()).expect("a vector's rows");
+                let differences = differences.map_or(0, |all| sum_of_set(all, &selected));
                 lanes[0][0] += base * rows + differences.cast_signed();
             }
             (Sums::Many(groups), None) => {
@@ -127,7 +131,7 @@ impl Rows<'_> {
                     lanes[group as usize][row % LANES] += number(row);
                 }
             }
-            (groups, Some(selected)) => {
+            (Sums::Many(groups), Some(selected)) => {
                 let selected = selected.slice(self.first, self.len);
                 let chunks = selected.bit_chunks();
                 let words = chunks.iter().chain([chunks.remainder_bits()]);
@@ -136,14 +140,21 @@ impl Rows<'_> {
                     for row in rows {
                         // All bits or none: taken or not, a row costs the same.
                         let taken = -i64::from(word >> (row - start) & 1 == 1);
-                        let group = match groups {
-                            Sums::One => 0,
-                            Sums::Many(groups) => groups[self.first + row] as usize,
-                        };
+                        let group = groups[self.first + row] as usize;
                         lanes[group][row % LANES] += number(row) & taken;
                     }
                 }
             }
         }
     }
+}
+
+/// The sum of the differences whose bit is set: there is one a row.
+fn sum_of_set<W: Word>(differences: &[W], selected: &BooleanBuffer) -> u64 {
+    let (whole, rest) = differences.as_chunks::<64>();
+    let chunks = selected.bit_chunks();
+    let sums = whole.iter().zip(chunks.iter()).map(|(values, bits)| W::sum_of_set(values, bits));
+    let bits = chunks.remainder_bits();
+    let set = rest.iter().enumerate().filter(|(row, _)| bits >> row & 1 == 1);
+    sums.sum::<u64>() + set.map(|(_, difference)| difference.widen()).sum::<u64>()
 }
