@@ -34,6 +34,7 @@ mod compaction;
 mod describe;
 mod engine;
 mod error;
+mod fixed_keys;
 pub mod inspect;
 mod jobs;
 mod key;

@@ -10,19 +10,25 @@
 //! and an entry is moved as often at most. The newest stays by itself: all that a reader has to look
 //! up in older sources is in it.
 
+use std::hint::black_box;
 use std::ops::{Bound, ControlFlow, Range};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use arrow_array::ArrayRef;
+use arrow_array::{Array, ArrayRef};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
+use arrow_select::interleave::interleave;
 use parking_lot::Mutex;
 use silt_codec::{BatchBuilder, ColumnId, KeyBuffer, Schemas};
 
 use super::TreeMemtable;
 use super::arrivals::ENTRY_BYTES;
 use crate::batch::{EntryBytes, prefix_of};
+use crate::fixed_keys::{FixedKeys, NarrowKeys};
 use crate::{OpKind, Result, SeqNo};
+
+/// So many rows are read from memory together.
+const TOUCHED: usize = 64;
 
 /// So many runs are left as they are.
 const RUNS_FREE: usize = 4;
@@ -37,6 +43,9 @@ pub(crate) struct MemRun {
     /// The highest number of an entry in it.
     max_seq: SeqNo,
     keys: KeyBuffer,
+    /// The same as numbers, where they are of one width.
+    fixed: Option<FixedKeys>,
+    narrow: OnceLock<NarrowKeys>,
     /// By key.
     entries: Vec<(EntryBytes, OpKind)>,
     /// The entries that are deletes; none if there are none.
@@ -65,6 +74,21 @@ impl MemRun {
     /// Its keys, ascending.
     pub(crate) fn keys(&self) -> &KeyBuffer {
         &self.keys
+    }
+
+    /// The same as numbers, where they are of one width.
+    pub(crate) fn fixed_keys(&self) -> Option<&FixedKeys> {
+        self.fixed.as_ref()
+    }
+
+    /// The same to be searched; made when they are first.
+    pub(crate) fn narrow_keys(&self) -> Option<&NarrowKeys> {
+        let fixed = self.fixed.as_ref()?;
+        Some(self.narrow.get_or_init(|| {
+            let narrow = NarrowKeys::of(fixed);
+            self.bytes.fetch_add(narrow.bytes(), Ordering::Relaxed);
+            narrow
+        }))
     }
 
     /// The entries that are deletes; none if there are none.
@@ -118,8 +142,14 @@ impl MemRun {
         let mut found = Vec::new();
         if !missing.is_empty() {
             let mut builder = BatchBuilder::new(schemas, &missing, self.entries.len());
-            for (entry, kind) in &self.entries {
-                builder.push(entry.key(), (*kind == OpKind::Put).then(|| entry.row()))?;
+            for entries in self.entries.chunks(TOUCHED) {
+                // In key order they lie all over the log's buffers: asked for together, they are
+                // waited for together.
+                let first = |(entry, _): &(EntryBytes, OpKind)| entry.row().first().copied();
+                black_box(entries.iter().filter_map(first).fold(0, |all, byte| all ^ byte));
+                for (entry, kind) in entries {
+                    builder.push(entry.key(), (*kind == OpKind::Put).then(|| entry.row()))?;
+                }
             }
             let columns = builder.finish()?;
             found = missing.iter().map(|&column| id(column)).zip(columns).collect();
@@ -140,7 +170,15 @@ impl MemRun {
 
     /// Of `entries`, those of equal keys newest first, the newest of each key. Whole stretches of
     /// them are in order already; the sort finds those and merges them.
-    fn build(entries: Vec<(EntryBytes, OpKind)>, (min_seq, max_seq): (SeqNo, SeqNo)) -> Self {
+    fn build(entries: Vec<(EntryBytes, OpKind)>, window: (SeqNo, SeqNo)) -> Self {
+        Self::ordered(entries, window).0
+    }
+
+    /// The same, and the places among `entries` of those that stayed.
+    fn ordered(
+        entries: Vec<(EntryBytes, OpKind)>,
+        (min_seq, max_seq): (SeqNo, SeqNo),
+    ) -> (Self, Vec<u32>) {
         let place = |(index, (entry, _)): (usize, &(EntryBytes, OpKind))| {
             let index = u32::try_from(index).expect("a memtable has fewer entries");
             (prefix_of(entry.key()), index)
@@ -164,22 +202,46 @@ impl MemRun {
         };
         let entries: Vec<_> = order.iter().map(take).collect();
         let each = size_of::<usize>() + ENTRY_BYTES;
-        Self {
+        let fixed = FixedKeys::of(&keys, 0..keys.len());
+        let fixed_bytes = fixed.as_ref().map_or(0, FixedKeys::bytes);
+        let run = Self {
             id: NEXT_RUN.fetch_add(1, Ordering::Relaxed),
             min_seq,
             max_seq,
-            bytes: AtomicUsize::new(bytes + keys.len() * each + keys.len() / 8),
+            bytes: AtomicUsize::new(bytes + fixed_bytes + keys.len() * each + keys.len() / 8),
             keys,
+            fixed,
+            narrow: OnceLock::new(),
             entries,
             deletes: any_delete.then(|| kinds.finish()),
             columns: Mutex::default(),
-        }
+        };
+        (run, order.into_iter().map(|(_, index)| index).collect())
     }
 
-    /// What both hold.
+    /// What both hold, and the columns that both know.
     fn merged(older: &Self, newer: &Self) -> Self {
         let entries = newer.entries.iter().chain(&older.entries).cloned().collect();
-        Self::build(entries, (older.min_seq, newer.max_seq))
+        let (run, order) = Self::ordered(entries, (older.min_seq, newer.max_seq));
+        let first = newer.entries.len();
+        let place = |&index: &u32| match (index as usize).checked_sub(first) {
+            Some(index) => (1, index),
+            None => (0, index as usize),
+        };
+        let places: Vec<(usize, usize)> = order.iter().map(place).collect();
+        let (known, others) = (newer.columns.lock(), older.columns.lock());
+        for (id, column) in &*known {
+            let other = others.iter().find(|(other, _)| other == id);
+            // Columns of another type are read again when they are asked for.
+            if let Some((_, other)) = other
+                && let Ok(both) = interleave(&[column, other], &places)
+            {
+                run.bytes.fetch_add(both.get_array_memory_size(), Ordering::Relaxed);
+                run.columns.lock().push((*id, both));
+            }
+        }
+        drop((known, others));
+        run
     }
 }
 

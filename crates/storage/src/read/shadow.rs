@@ -10,8 +10,8 @@
 //! (RULES.md 24). Keys of the smaller side are searched in the larger one.
 //!
 //! Where keys are of one width of sixteen bytes at most, those of a group whose bitmap is extended
-//! again are kept beside it as numbers, within half of the budget: decoding them would be most of
-//! the work.
+//! again are kept beside it as narrow numbers ([`fixed_keys`](crate::fixed_keys)), within half of
+//! the budget: decoding them would be most of the work.
 //!
 //! So a reader pays for what was written since the last one, once for each older source that
 //! overlaps it, and it is all the same whether that was flushed or merged meanwhile.
@@ -31,7 +31,7 @@ use silt_codec::{KeyBuffer, KeyCodec, RowBuffer, Schemas};
 use super::source::Groups;
 use super::visible::Visibility;
 use super::{KeyRange, ReadCounters};
-use crate::batch::prefix_of;
+use crate::fixed_keys::{FixedKeys, NarrowKeys};
 use crate::memtable::MemRun;
 use crate::sstable::{RowGroup, SsTableReader};
 use crate::{Result, SeqNo};
@@ -95,16 +95,11 @@ struct GroupShadow {
     /// What the group hides of itself.
     own: OnceLock<Hidden>,
     /// Its keys.
-    keys: OnceLock<Arc<FixedKeys>>,
+    keys: OnceLock<Arc<NarrowKeys>>,
+    /// Held by who works out a bitmap: others of the same number would do the same meanwhile.
+    making: Mutex<()>,
     /// What all entries up to a number hide of it, and what it hides of itself. Used last first.
     through: Mutex<Vec<(SeqNo, Hidden)>>,
-}
-
-/// Keys of one width, each as the number that its bytes are.
-#[derive(Debug)]
-struct FixedKeys {
-    width: usize,
-    keys: Vec<u128>,
 }
 
 /// Shadows of all trees, within a byte budget.
@@ -259,15 +254,15 @@ impl Shadow {
         self.budget.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Whether there is room for keys of so many rows.
+    /// Whether there is room for keys of so many rows, as wide as most are.
     fn has_room(&self, rows: usize) -> bool {
         let held = self.budget.held.load(Ordering::Relaxed);
-        held + rows * size_of::<u128>() <= self.budget.bytes_max / 2
+        held + rows * size_of::<u64>() <= self.budget.bytes_max / 2
     }
 
-    fn keep_keys(&self, group: usize, keys: &Arc<FixedKeys>) {
+    fn keep_keys(&self, group: usize, keys: &Arc<NarrowKeys>) {
         if self.groups[group].keys.set(Arc::clone(keys)).is_ok() {
-            self.add(keys.keys.len() * size_of::<u128>());
+            self.add(keys.bytes());
         }
     }
 
@@ -309,18 +304,6 @@ impl Drop for Shadow {
     }
 }
 
-impl FixedKeys {
-    /// The keys of `range`, if they are of one width that a number holds.
-    fn of(keys: &KeyBuffer, range: Range<usize>) -> Option<Self> {
-        let width = keys.get(range.clone().next()?).len();
-        let fits = |index: usize| keys.get(index).len() == width;
-        if width > size_of::<u128>() || !range.clone().all(fits) {
-            return None;
-        }
-        Some(Self { width, keys: range.map(|index| prefix_of(keys.get(index))).collect() })
-    }
-}
-
 /// One source under all that is newer.
 #[derive(Clone, Debug)]
 pub(crate) struct Shadows {
@@ -349,7 +332,11 @@ pub(crate) struct Shade<'a> {
 
 /// The keys of one group a file, those of the entries above a number: the last that was looked at.
 #[derive(Debug, Default)]
-pub(crate) struct KeysRead(Vec<(u64, usize, SeqNo, Arc<KeyBuffer>)>);
+pub(crate) struct KeysRead(Vec<(u64, usize, SeqNo, Arc<GroupKeys>)>);
+
+/// Keys, and the same as numbers where they are of one width.
+#[derive(Debug)]
+struct GroupKeys(KeyBuffer, Option<FixedKeys>);
 
 impl KeysRead {
     fn keys(
@@ -358,7 +345,7 @@ impl KeysRead {
         group: usize,
         above: SeqNo,
         schemas: &Schemas,
-    ) -> Result<Arc<KeyBuffer>> {
+    ) -> Result<Arc<GroupKeys>> {
         let place = self.0.iter().position(|(file, ..)| *file == reader.id());
         if let Some(place) = place
             && (self.0[place].1, self.0[place].2) == (group, above)
@@ -377,7 +364,8 @@ impl KeysRead {
             }
             keys = fresh;
         }
-        let keys = Arc::new(keys);
+        let fixed = FixedKeys::of(&keys, 0..keys.len());
+        let keys = Arc::new(GroupKeys(keys, fixed));
         let entry = (reader.id(), group, above, Arc::clone(&keys));
         match place {
             Some(place) => self.0[place] = entry,
@@ -394,9 +382,26 @@ enum Older<'a> {
         index: usize,
         kept: &'a Shadow,
         opened: OnceLock<RowGroup>,
-        keys: OnceLock<(KeyBuffer, Option<Arc<FixedKeys>>)>,
+        keys: OnceLock<(KeyBuffer, Option<Arc<NarrowKeys>>)>,
     },
-    Run(&'a MemRun, OnceLock<Option<FixedKeys>>),
+    Run(&'a MemRun),
+}
+
+/// Some keys of the newer side.
+#[derive(Clone)]
+struct NewerKeys<'a> {
+    keys: &'a KeyBuffer,
+    fixed: Option<&'a FixedKeys>,
+    within: Range<usize>,
+}
+
+impl NewerKeys<'_> {
+    /// Marks the rows of `older` that are among these, if both are numbers.
+    fn mark(&self, older: Option<&NarrowKeys>, marks: &mut Marks<'_>) -> bool {
+        let (Some(older), Some(newer)) = (older, self.fixed) else { return false };
+        older.mark(newer, self.within.clone(), marks.words());
+        true
+    }
 }
 
 /// Rows that are found to be hidden, beside those known before: one bit a row.
@@ -449,7 +454,7 @@ impl Shade<'_> {
     pub(crate) fn run(&mut self, shadows: &Shadows, run: &MemRun) -> Result<Hidden> {
         let Some(last) = run.keys().len().checked_sub(1) else { return Ok(Hidden(None)) };
         let span = (last + 1, run.keys().get(0), run.keys().get(last));
-        self.hidden(shadows, 0, &Older::Run(run, OnceLock::new()), span, true)
+        self.hidden(shadows, 0, &Older::Run(run), span, true)
     }
 
     /// What is hidden of so many rows, whose keys lie from one to another.
@@ -462,7 +467,12 @@ impl Shade<'_> {
         is_kept: bool,
     ) -> Result<Hidden> {
         let (_, first, last) = span;
-        let known = kept.through(index, newer.snapshot);
+        let mut known = kept.through(index, newer.snapshot);
+        let mut making = None;
+        if known.as_ref().is_none_or(|(seq, _)| *seq < newer.snapshot) {
+            making = Some(kept.groups[index].making.lock());
+            known = kept.through(index, newer.snapshot);
+        }
         let above = known.as_ref().map_or(0, |(seq, _)| *seq);
         let is_fresh = |source: &&Source| {
             known.is_none() || (source.max_seq() > above && source.may_hide(first, last))
@@ -476,11 +486,18 @@ impl Shade<'_> {
             self.counters.shadows_cached.add(1);
         } else {
             self.counters.shadows_built.add(1);
-            hidden = self.hidden_by(&fresh, above, older, span, (hidden, known.is_some()))?;
+            hidden = self.hidden_by(
+                &fresh,
+                above,
+                older,
+                span,
+                (hidden, known.is_some()),
+            )?;
             if is_kept && !newer.is_private {
                 kept.keep(index, newer.snapshot, &hidden);
             }
         }
+        drop(making);
         if newer.private.is_empty() {
             return Ok(hidden);
         }
@@ -491,7 +508,7 @@ impl Shade<'_> {
     fn hidden_of_itself(&self, kept: &Shadow, index: usize, older: &Older<'_>) -> Result<Hidden> {
         let own = &kept.groups[index].own;
         match older {
-            Older::Run(run, _) => {
+            Older::Run(run) => {
                 Ok(run.deletes().map_or(Hidden(None), |rows| Hidden::new(rows.clone())))
             }
             Older::Group { groups, .. } => {
@@ -545,7 +562,8 @@ impl Shade<'_> {
             match source {
                 Source::Run(run) => {
                     let within = run.within(first, last);
-                    self.mark(older, rows, run.keys(), within, &mut marks)?;
+                    let newer = NewerKeys { keys: run.keys(), fixed: run.fixed_keys(), within };
+                    self.mark(older, rows, &newer, &mut marks)?;
                 }
                 Source::File(reader, _) => {
                     let entries = reader.groups();
@@ -557,10 +575,12 @@ impl Shade<'_> {
                         if entry.max_seq <= above && above > 0 {
                             continue;
                         }
-                        let keys = self.read.keys(reader, index, above, self.schemas)?;
-                        let from = lower_bound(&keys, 0..keys.len(), |key| key < first);
-                        let to = lower_bound(&keys, from..keys.len(), |key| key <= last);
-                        self.mark(older, rows, &keys, from..to, &mut marks)?;
+                        let read = self.read.keys(reader, index, above, self.schemas)?;
+                        let GroupKeys(keys, fixed) = &*read;
+                        let from = lower_bound(keys, 0..keys.len(), |key| key < first);
+                        let to = lower_bound(keys, from..keys.len(), |key| key <= last);
+                        let newer = NewerKeys { keys, fixed: fixed.as_ref(), within: from..to };
+                        self.mark(older, rows, &newer, &mut marks)?;
                     }
                 }
             }
@@ -569,28 +589,26 @@ impl Shade<'_> {
         Ok(marked.unwrap_or(known))
     }
 
-    /// Marks the rows of `older` whose keys are among `newer` at `within`.
+    /// Marks the rows of `older` whose keys are among `newer`.
     fn mark(
         &self,
         older: &Older<'_>,
         rows: usize,
-        newer: &KeyBuffer,
-        within: Range<usize>,
+        newer: &NewerKeys<'_>,
         marks: &mut Marks<'_>,
     ) -> Result<()> {
-        if within.is_empty() {
+        if newer.within.is_empty() {
             return Ok(());
         }
         match older {
-            Older::Run(run, fixed) => {
-                let fixed = fixed.get_or_init(|| FixedKeys::of(run.keys(), 0..rows));
-                if !walk_fixed(fixed.as_ref(), newer, &within, marks) {
-                    walk(run.keys(), newer, within, marks);
+            Older::Run(run) => {
+                if !newer.mark(run.narrow_keys(), marks) {
+                    walk(run.keys(), newer, marks);
                 }
             }
             Older::Group { groups, index, kept, opened, keys } => {
-                let fixed = kept.groups[*index].keys.get();
-                if walk_fixed(fixed.map(|fixed| &**fixed), newer, &within, marks) {
+                let narrow = kept.groups[*index].keys.get();
+                if newer.mark(narrow.map(|narrow| &**narrow), marks) {
                     return Ok(());
                 }
                 let codec = self.schemas.key_codec();
@@ -599,21 +617,22 @@ impl Shade<'_> {
                     let _ = opened.set(group);
                 }
                 let group = opened.get().expect("set above");
-                let is_kept = marks.is_known && fixed.is_none() && kept.has_room(rows);
-                if keys.get().is_none() && !is_kept && within.len() * SEARCH_BELOW < rows {
-                    return search(group, codec, newer, within, marks);
+                let is_kept = marks.is_known && narrow.is_none() && kept.has_room(rows);
+                if keys.get().is_none() && !is_kept && newer.within.len() * SEARCH_BELOW < rows {
+                    return search(group, codec, newer, marks);
                 }
                 if keys.get().is_none() {
                     let read = group.keys(codec, 0..rows)?;
-                    let fixed = FixedKeys::of(&read, 0..rows).map(Arc::new);
-                    if let Some(fixed) = fixed.as_ref().filter(|_| is_kept) {
-                        kept.keep_keys(*index, fixed);
+                    let narrow = FixedKeys::of(&read, 0..rows);
+                    let narrow = narrow.map(|fixed| Arc::new(NarrowKeys::of(&fixed)));
+                    if let Some(narrow) = narrow.as_ref().filter(|_| is_kept) {
+                        kept.keep_keys(*index, narrow);
                     }
-                    let _ = keys.set((read, fixed));
+                    let _ = keys.set((read, narrow));
                 }
-                let (keys, fixed) = keys.get().expect("set above");
-                if !walk_fixed(fixed.as_deref(), newer, &within, marks) {
-                    walk(keys, newer, within, marks);
+                let (keys, narrow) = keys.get().expect("set above");
+                if !newer.mark(narrow.as_deref(), marks) {
+                    walk(keys, newer, marks);
                 }
             }
         }
@@ -621,60 +640,17 @@ impl Shade<'_> {
     }
 }
 
-/// Walks both sides as numbers; false if they are not of one width.
-fn walk_fixed(
-    older: Option<&FixedKeys>,
-    newer: &KeyBuffer,
-    within: &Range<usize>,
-    marks: &mut Marks<'_>,
-) -> bool {
-    let Some(FixedKeys { width, keys: older }) = older else { return false };
-    let Some(newer) = FixedKeys::of(newer, within.clone()).filter(|newer| newer.width == *width)
-    else {
-        return false;
-    };
-    if newer.keys.len() * 8 < older.len() {
-        let mut row = 0;
-        for key in newer.keys {
-            let mut step = 1;
-            let mut from = row;
-            while row + step <= older.len() && older[row + step - 1] < key {
-                from = row + step;
-                step *= 2;
-            }
-            let to = older.len().min(row + step);
-            row = from + older[from..to.max(from)].partition_point(|other| *other < key);
-            while row < older.len() && older[row] == key {
-                marks.set(row);
-                row += 1;
-            }
-        }
-        return true;
-    }
-    // Which side goes on cannot be foretold, so nothing here depends on it but sums.
-    let words = marks.words();
-    let (mut row, mut at) = (0, 0);
-    while row < older.len() && at < newer.keys.len() {
-        let (old, new) = (older[row], newer.keys[at]);
-        words[row / 64] |= u64::from(old == new) << (row % 64);
-        row += usize::from(old <= new);
-        at += usize::from(new < old);
-    }
-    true
-}
-
 /// Searches a group for each key.
 fn search(
     group: &RowGroup,
     codec: &KeyCodec,
-    newer: &KeyBuffer,
-    within: Range<usize>,
+    newer: &NewerKeys<'_>,
     marks: &mut Marks<'_>,
 ) -> Result<()> {
     let mut values = RowBuffer::new();
-    for index in within {
+    for index in newer.within.clone() {
         values.clear();
-        codec.decode(newer.get(index), &mut values)?;
+        codec.decode(newer.keys.get(index), &mut values)?;
         for row in group.find(&values)? {
             marks.set(row);
         }
@@ -683,10 +659,10 @@ fn search(
 }
 
 /// Walks both sides, the longer one in steps that double.
-fn walk(older: &KeyBuffer, newer: &KeyBuffer, within: Range<usize>, marks: &mut Marks<'_>) {
+fn walk(older: &KeyBuffer, newer: &NewerKeys<'_>, marks: &mut Marks<'_>) {
     let mut row = 0;
-    for index in within {
-        let key = newer.get(index);
+    for index in newer.within.clone() {
+        let key = newer.keys.get(index);
         let mut step = 1;
         let mut from = row;
         while row + step <= older.len() && older.get(row + step - 1) < key {
@@ -719,71 +695,4 @@ fn lower_bound(keys: &KeyBuffer, range: Range<usize>, before: impl Fn(&[u8]) -> 
         }
     }
     low
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::vfs::SeededRandom;
-
-    #[test]
-    fn keys_of_one_width_are_found_as_keys_of_any() {
-        let random = SeededRandom::new(3);
-        let below = |most: u64| usize::try_from(random.below(most)).unwrap();
-        for width in [4, 8, 12, 16] {
-            for (space, newer) in [(300, 10), (300, 280), (5_000, 20), (40, 400)] {
-                let draw = |count: usize, is_unique: bool| {
-                    let mut keys: Vec<Vec<u8>> = (0..count)
-                        .map(|_| {
-                            let mut key = vec![200; width];
-                            key[width - 4..].copy_from_slice(
-                                &u32::try_from(below(space)).unwrap().to_be_bytes(),
-                            );
-                            key
-                        })
-                        .collect();
-                    keys.sort();
-                    if is_unique {
-                        keys.dedup();
-                    }
-                    let mut buffer = KeyBuffer::new();
-                    keys.iter().for_each(|key| buffer.push(key));
-                    buffer
-                };
-                // Older keys may stand there in several versions.
-                let (older, newer) = (draw(350, false), draw(newer, true));
-                let within = below(newer.len() as u64 / 2 + 1)..newer.len();
-                let known = BooleanBuffer::from_iter((0..older.len()).map(|row| row % 7 == 0));
-                for known in [None, Some(&known)] {
-                    let rows = older.len();
-                    let marks = || Marks { rows, known, is_known: false, marked: None };
-                    let (mut fixed, mut any) = (marks(), marks());
-                    let numbers = FixedKeys::of(&older, 0..rows);
-                    assert!(walk_fixed(numbers.as_ref(), &newer, &within, &mut fixed));
-                    walk(&older, &newer, within.clone(), &mut any);
-                    let hidden = |marks: Marks<'_>| {
-                        let hidden = marks.finish().or_else(|| known.cloned().map(Hidden::new));
-                        hidden.map_or_else(Vec::new, |hidden| {
-                            hidden.rows().map_or_else(Vec::new, |rows| rows.set_indices().collect())
-                        })
-                    };
-                    assert_eq!(hidden(fixed), hidden(any));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn keys_of_several_widths_are_no_numbers() {
-        let mut keys = KeyBuffer::new();
-        for key in [&b"a"[..], b"a\0", b"bb"] {
-            keys.push(key);
-        }
-        assert!(FixedKeys::of(&keys, 0..3).is_none());
-        assert!(FixedKeys::of(&keys, 1..3).is_some());
-        assert!(FixedKeys::of(&keys, 1..1).is_none());
-        let mut long = KeyBuffer::new();
-        long.push(&[0; 17]);
-        assert!(FixedKeys::of(&long, 0..1).is_none());
-    }
 }

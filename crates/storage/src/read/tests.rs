@@ -762,6 +762,42 @@ fn rows_that_newer_sources_hide_are_found_once_and_remembered() {
 }
 
 #[test]
+fn runs_put_together_keep_the_columns_that_readers_asked_for() {
+    let mut tree = Harness::new(small_options());
+    tree.put_all(0..500, 0);
+    tree.flush_to(3);
+    for round in 1..30_i64 {
+        let first = round * 37 % 450;
+        tree.put_all((first..first + 40).step_by(1 + round as usize % 3), round);
+        tree.delete_all(first + 3..first + 6);
+        let projections: [&[usize]; 3] = [&[A, B, V, T], &[V], &[T, A]];
+        for projection in &projections[..1 + round as usize % 3] {
+            let now = tree.engine.snapshot();
+            let columns = |shadows: bool| {
+                let request = ScanRequest {
+                    order: ScanOrder::Unordered,
+                    shadows,
+                    ..ScanRequest::new(KeyRange::all(), projection.to_vec())
+                };
+                let batches = tree.tree.scan(&request, &now).unwrap();
+                let mut rows: Vec<String> = Vec::new();
+                for batch in batches {
+                    let batch = batch.unwrap();
+                    rows.extend((0..batch.num_rows()).map(|row| {
+                        let values = batch.columns().iter();
+                        let values = values.map(|column| Value::from_array(column, row).unwrap());
+                        format!("{:?}", values.collect::<Vec<_>>())
+                    }));
+                }
+                rows.sort();
+                rows
+            };
+            assert_eq!(columns(true), columns(false), "round {round}, {projection:?}");
+        }
+    }
+}
+
+#[test]
 fn reader_that_sees_a_file_in_part_merges() {
     let mut tree = Harness::new(small_options());
     tree.put_all(0..300, 1);
