@@ -1,6 +1,7 @@
 //! Counts by kind over a table that a writer changes without pause: what fresh rows cost readers.
 //!
-//! `cargo bench -p silt-parts --bench fresh`; `SILT_BENCH_SCALE=0.1` for a short one. The table is
+//! `cargo bench -p silt-parts --bench fresh`; `SILT_BENCH_SCALE=0.1` for a short one,
+//! `SILT_BENCH_WITHOUT=shadows_ahead` for one without bitmaps made ahead. The table is
 //! `events` of the race, its key in no order with upserts before; questions read the one column
 //! raw, as a pushed-down aggregate does, on all cores.
 
@@ -35,6 +36,8 @@ const EVENTS_PER_AGENT: u64 = 1_000;
 const CHUNK: u64 = 1_000;
 /// Sets of upserts before anything is asked, each a quarter of the table.
 const SETS: u64 = 3;
+/// Commits between questions asked in turn.
+const BETWEEN: usize = 50;
 /// The reader asks this often.
 const READ_EVERY: Duration = Duration::from_millis(100);
 /// Columns of the tree.
@@ -47,9 +50,42 @@ fn main() {
     for set in 0..SETS {
         bench.upsert(set);
     }
+    bench.in_turn();
+    if seconds() == 0.0 {
+        return;
+    }
     bench.mixed();
     let bench = bench.reopen(folder.path());
     bench.delete_half();
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    if std::env::var("SILT_BENCH_WITHOUT").is_ok_and(|path| path == "shadows_ahead") {
+        options.paths.shadows_ahead = false;
+    }
+    options
+}
+
+/// How long writer and reader are beside one another; 0 ends the bench before.
+fn seconds() -> f64 {
+    let seconds = std::env::var("SILT_BENCH_SECONDS");
+    seconds.map_or(10.0, |text| text.parse().expect("a number of seconds"))
+}
+
+/// A question's.
+struct Answer {
+    rows: u64,
+    /// Of its threads together.
+    ran: Duration,
+    counters: Arc<ReadCounters>,
+}
+
+/// Milliseconds that questions took, and that their threads ran.
+#[derive(Default)]
+struct Times {
+    took: Vec<f64>,
+    ran: Vec<f64>,
 }
 
 struct Bench {
@@ -60,7 +96,7 @@ struct Bench {
 
 impl Bench {
     fn new(folder: &Path) -> Self {
-        let engine = Engine::open(Env::os(), folder, Options::default()).expect("a database");
+        let engine = Engine::open(Env::os(), folder, options()).expect("a database");
         let id = engine.create_tree(schema()).expect("a tree");
         let tree = engine.tree(id).expect("the tree is there");
         Self { engine, tree, agents: (2_000.0 * scale()) as u64 }
@@ -131,27 +167,53 @@ impl Bench {
     }
 
     /// Rows by kind, on all cores.
-    fn ask(&self) -> (u64, Arc<ReadCounters>) {
+    fn ask(&self) -> Answer {
         let snapshot = self.engine.snapshot();
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let ranges = self.tree.split(&KeyRange::all(), cores, &snapshot).expect("ranges");
         let counters = Arc::new(ReadCounters::new());
-        let total = thread::scope(|scope| {
+        let counted: Vec<(u64, Duration)> = thread::scope(|scope| {
             let count = |range: KeyRange| {
                 let (snapshot, counters) = (&snapshot, &counters);
-                scope.spawn(move || count_by_kind(&self.tree, range, snapshot, counters))
+                let counted = move || (count_by_kind(&self.tree, range, snapshot, counters), ran());
+                let reader = thread::Builder::new().name("reader".to_owned());
+                reader.spawn_scoped(scope, counted).expect("a thread")
             };
             let threads: Vec<_> = ranges.into_iter().map(count).collect();
-            threads.into_iter().map(|thread| thread.join().expect("counted")).sum()
+            threads.into_iter().map(|thread| thread.join().expect("counted")).collect()
         });
-        (total, counters)
+        let rows = counted.iter().map(|(rows, _)| rows).sum();
+        Answer { rows, ran: counted.iter().map(|(_, ran)| *ran).sum(), counters }
+    }
+
+    /// Upserts and questions in turn: what a question costs, whatever else the machine does.
+    fn in_turn(&self) {
+        let chunks: Vec<WriteBatch> =
+            (0..self.rows() / 4 / CHUNK).map(|chunk| self.batch(SETS + 1, chunk)).collect();
+        let mut times = Times::default();
+        let before = process_ran();
+        for chunks in (0..4).flat_map(|_| chunks.chunks(BETWEEN)) {
+            chunks.iter().for_each(|chunk| {
+                self.engine.commit(chunk.clone()).expect("a commit");
+            });
+            let asked = Instant::now();
+            let answer = self.ask();
+            assert_eq!(answer.rows, self.rows());
+            times.took.push(asked.elapsed().as_secs_f64() * 1e3);
+            times.ran.push(answer.ran.as_secs_f64() * 1e3);
+        }
+        let ran = process_ran() - before;
+        tell(&format!("every {} rows", BETWEEN as u64 * CHUNK), &mut times);
+        let (each, all) = (times.ran.len() as f64, times.ran.iter().sum::<f64>());
+        println!(
+            "  all threads ran {:.2} s, readers {:.1} ms a question",
+            ran.as_secs_f64(),
+            all / each
+        );
     }
 
     fn mixed(&self) {
-        let lasting = Duration::from_secs_f64(
-            std::env::var("SILT_BENCH_SECONDS")
-                .map_or(10.0, |text| text.parse().expect("a number of seconds")),
-        );
+        let lasting = Duration::from_secs_f64(seconds());
         let chunks: Vec<WriteBatch> =
             (0..self.rows() / 4 / CHUNK).map(|chunk| self.batch(SETS, chunk)).collect();
         let stop = AtomicBool::new(false);
@@ -188,15 +250,16 @@ impl Bench {
     }
 
     /// Milliseconds of each question.
-    fn read(&self, stop: &AtomicBool, lasting: Duration) -> Vec<f64> {
+    fn read(&self, stop: &AtomicBool, lasting: Duration) -> Times {
         let begin = Instant::now();
-        let mut times = Vec::new();
+        let mut times = Times::default();
         while begin.elapsed() < lasting && !stop.load(Ordering::Relaxed) {
             let asked = Instant::now();
-            let (total, _) = self.ask();
+            let answer = self.ask();
             let took = asked.elapsed();
-            assert_eq!(total, self.rows());
-            times.push(took.as_secs_f64() * 1e3);
+            assert_eq!(answer.rows, self.rows());
+            times.took.push(took.as_secs_f64() * 1e3);
+            times.ran.push(answer.ran.as_secs_f64() * 1e3);
             thread::sleep(READ_EVERY.saturating_sub(took));
         }
         times
@@ -207,7 +270,7 @@ impl Bench {
         self.engine.close().expect("closed");
         drop(self);
         let begin = Instant::now();
-        let engine = Engine::open(Env::os(), folder, Options::default()).expect("a database");
+        let engine = Engine::open(Env::os(), folder, options()).expect("a database");
         let tree = engine.tree(id).expect("the tree is there");
         let bench = Self { engine, tree, agents };
         println!("open: {:.1} ms", begin.elapsed().as_secs_f64() * 1e3);
@@ -239,10 +302,10 @@ impl Bench {
         let mut times = Vec::new();
         for _ in 0..3 {
             let begin = Instant::now();
-            let (total, counters) = self.ask();
+            let answer = self.ask();
             let took = begin.elapsed().as_secs_f64() * 1e3;
-            assert_eq!(total, rows);
-            let built = counters.shadows_built.get();
+            assert_eq!(answer.rows, rows);
+            let built = answer.counters.shadows_built.get();
             times.push(format!("{took:.1} ms ({built} bitmaps built)"));
         }
         println!("{when}: {}", times.join(", "));
@@ -322,8 +385,30 @@ fn count(rows: &EncodedRows, counts: &mut [u64; KINDS.len()]) {
     each(&|row| of(values.value(row)));
 }
 
-fn tell(what: &str, times: &mut [f64]) {
-    times.sort_by(f64::total_cmp);
-    let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
-    println!("{what}: p50 {:.1} ms, p99 {:.1} ms, {} questions", at(0.5), at(0.99), times.len());
+fn tell(what: &str, Times { took, ran }: &mut Times) {
+    took.sort_by(f64::total_cmp);
+    ran.sort_by(f64::total_cmp);
+    let at = |times: &[f64], part: f64| times[((times.len() - 1) as f64 * part) as usize];
+    println!(
+        "{what}: p50 {:.1} ms, p99 {:.1} ms, ran {:.1} ms, {} questions",
+        at(took, 0.5),
+        at(took, 0.99),
+        at(ran, 0.5),
+        took.len()
+    );
+}
+
+/// What this thread ran so far, whatever else the machine did.
+fn ran() -> Duration {
+    let ran = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells");
+    let nanos = ran.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.expect("nanoseconds come first"))
+}
+
+/// What all threads of this process ran so far, in steps of ten milliseconds.
+fn process_ran() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux tells");
+    let fields = stat.rsplit(") ").next().expect("fields follow the name").split_whitespace();
+    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
 }

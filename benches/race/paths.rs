@@ -20,7 +20,7 @@ const fn path(name: &'static str, off: fn(&mut Builder), cases: &'static [Cases]
 }
 
 /// All paths, those of the query layer first.
-pub const PATHS: [Path; 14] = [
+pub const PATHS: [Path; 15] = [
     path(
         "point_statements",
         |builder| builder.sql_options().point_statements = false,
@@ -73,6 +73,11 @@ pub const PATHS: [Path; 14] = [
         "memtable_statistics",
         |builder| builder.storage_options().paths.memtable_statistics = false,
         &[Cases::Tpch],
+    ),
+    path(
+        "shadows_ahead",
+        |builder| builder.storage_options().paths.shadows_ahead = false,
+        &[Cases::Upserts, Cases::EventsAfterUpserts],
     ),
     path(
         "few_keys",

@@ -36,6 +36,9 @@ use crate::{
 /// If opening would have to read more log than this, closing flushes and begins a segment.
 const REPLAYED_BYTES_MAX: u64 = 1 << 20;
 
+/// A commit of so many rows in a tree that is scanned says itself which rows it hides.
+const SHADED_ROWS: usize = 1 << 17;
+
 /// An open database: trees, one log, one sequence of commits. Cheap to clone; the last clone
 /// dropped closes it.
 #[derive(Clone)]
@@ -282,7 +285,12 @@ impl Core {
         }
         let trees = self.states(batch.trees())?;
         throttle::wait(&self.context, &trees)?;
-        self.pipeline.commit(&trees, batch, durability)
+        let is_large = batch.len() >= SHADED_ROWS;
+        let seq = self.pipeline.commit(&trees, batch, durability)?;
+        if is_large {
+            self.shade_scanned(trees.iter(), seq);
+        }
+        Ok(seq)
     }
 
     fn create_tree(&self, schema: TreeSchema) -> Result<TreeId> {

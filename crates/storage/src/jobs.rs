@@ -15,11 +15,12 @@ use parking_lot::Mutex;
 use crate::compaction::{self, Compaction};
 use crate::describe::EngineCounters;
 use crate::engine::{Core, JobKind};
+use crate::read::{self, Shaded};
 use crate::state::{TreeState, Work};
 use crate::version::{LEVELS, TreeVersion, VersionEdit};
 use crate::wal::{list_segments, segment_path};
 use crate::write::{flush, space};
-use crate::{Error, ErrorKind, Result, TreeId};
+use crate::{Error, ErrorKind, Result, SeqNo, TreeId};
 
 /// After a failed job its thread rests for this long, or until something changes.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -245,6 +246,7 @@ impl Core {
         let moved: BTreeSet<u64> = begun.compaction.files().map(|(_, file)| file.id).collect();
         let added = finished.edit.added.iter().map(|file| file.meta.id);
         let written: Vec<u64> = added.filter(|id| !moved.contains(id)).collect();
+        let is_scanned = begun.compaction.inputs.iter().any(|(_, file)| self.is_scanned(file.id));
         if let Err(error) = self.versions.apply(finished.edit) {
             if self.context.health.check().is_ok() {
                 written.into_iter().for_each(|id| flush::remove_file(&self.context, id));
@@ -261,7 +263,36 @@ impl Core {
         EngineCounters::add(&counters.groups_decoded, finished.groups_decoded);
         EngineCounters::add(&counters.files_moved, finished.files_moved);
         EngineCounters::add(&counters.compaction_bytes, finished.bytes_written);
+        if is_scanned {
+            self.shade_ahead(tree, Shaded::Files(&written));
+        }
         Ok(())
+    }
+
+    /// Whether scans look at what is hidden of a file.
+    fn is_scanned(&self, file: u64) -> bool {
+        self.context.options.paths.shadows_ahead && self.context.shadows.knows_file(file)
+    }
+
+    /// Works out for readers to come what is hidden of the tree's rows.
+    fn shade_ahead(&self, tree: &TreeState, shaded: Shaded<'_>) {
+        // Should that fail, readers will tell, and nobody waits for it.
+        let _ = read::shade(tree, shaded);
+    }
+
+    /// The same for those of the trees that were scanned before; many rows of theirs were committed
+    /// as `seq`.
+    pub(crate) fn shade_scanned<'a>(
+        &self,
+        trees: impl Iterator<Item = &'a Arc<TreeState>>,
+        seq: SeqNo,
+    ) {
+        for tree in trees {
+            let view = tree.read_view();
+            if view.version.files().any(|(_, file)| self.is_scanned(file.id)) {
+                self.shade_ahead(tree, Shaded::All(seq));
+            }
+        }
     }
 
     /// Fails once background work has to end.
@@ -293,9 +324,13 @@ impl Core {
 
     /// Flushes the tree's oldest frozen memtable; false if there is none whose inserts have ended.
     pub(crate) fn flush_oldest(&self, tree: &TreeState) -> Result<bool> {
-        let _one_at_a_time = self.workers.flushing.lock();
+        let one_at_a_time = self.workers.flushing.lock();
         let Some(memtable) = flush::next_memtable(tree) else { return Ok(false) };
-        flush::flush(&self.context, &self.pipeline, &self.versions, tree, &memtable)?;
+        let file = flush::flush(&self.context, &self.pipeline, &self.versions, tree, &memtable)?;
+        drop(one_at_a_time);
+        if self.context.options.paths.shadows_ahead && memtable.was_scanned() {
+            self.shade_ahead(tree, Shaded::Files(file.as_slice()));
+        }
         Ok(true)
     }
 

@@ -40,6 +40,9 @@ pub struct FastPaths {
     /// A large commit with none beside it is synced while its rows are inserted, by a thread of
     /// the engine's own.
     pub early_sync: bool,
+    /// What newer rows hide of a file is worked out by who puts the file, or the rows, there, in
+    /// trees that are scanned.
+    pub shadows_ahead: bool,
 }
 
 impl FastPaths {
@@ -52,6 +55,7 @@ impl FastPaths {
             sketches: false,
             memtable_statistics: false,
             early_sync: false,
+            shadows_ahead: false,
         }
     }
 }
@@ -65,6 +69,7 @@ impl Default for FastPaths {
             sketches: true,
             memtable_statistics: true,
             early_sync: true,
+            shadows_ahead: true,
         }
     }
 }

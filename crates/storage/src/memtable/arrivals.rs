@@ -32,6 +32,11 @@ impl Arrivals {
         }
     }
 
+    /// The lowest number of what was not taken.
+    pub(super) fn first(&self) -> Option<SeqNo> {
+        self.0.lock().iter().map(|arrival| arrival.seq).min()
+    }
+
     /// Takes what came of commits up to `snapshot`, a published number: nothing of theirs will
     /// come any more. Newest first.
     pub(super) fn take(&self, snapshot: SeqNo) -> Vec<Arrival> {

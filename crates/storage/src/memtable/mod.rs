@@ -246,6 +246,16 @@ impl TreeMemtable {
         self.runs.at(self, snapshot)
     }
 
+    /// The lowest number of an entry that is in no run. What is inserted later is not counted.
+    pub(crate) fn first_without_run(&self) -> Option<SeqNo> {
+        self.arrivals.first()
+    }
+
+    /// Whether a scan made a run of it.
+    pub(crate) fn was_scanned(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
     /// See [`Memtable::is_private`].
     pub(crate) fn is_private(&self) -> bool {
         self.table.is_private()

@@ -300,6 +300,11 @@ impl MemRuns {
         MemRun::build(entries, window)
     }
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
     /// Memory held.
     pub(crate) fn bytes(&self) -> usize {
         self.0.lock().iter().map(|run| run.bytes()).sum()

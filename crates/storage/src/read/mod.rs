@@ -4,6 +4,7 @@
 //! and row groups, cuts what is left into sections that share no key, decodes those of one source
 //! straight, and merges the others.
 
+mod ahead;
 mod counters;
 mod encoded;
 mod get;
@@ -34,6 +35,7 @@ pub use request::{KeyRange, Predicate, ScanOrder, ScanRequest, ScanWatch};
 pub use scan::Scan;
 pub use statistics::TreeStatistics;
 
+pub(crate) use ahead::{Shaded, shade};
 pub(crate) use get::get;
 pub(crate) use multi_get::multi_get;
 pub(crate) use scan::scan;

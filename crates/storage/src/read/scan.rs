@@ -521,7 +521,7 @@ impl Opening<'_> {
     ) -> Result<()> {
         let SourceContext { schemas, counters, .. } = self.context;
         counters.sections_shadowed.add(1);
-        let mut shade = Shade { schemas, counters, read: keys };
+        let mut shade = Shade { schemas, counters, read: keys, is_ahead: false };
         match &layer.rows {
             LayerRows::Groups(groups) => {
                 if !may_match(self.context, self.filters.narrowed, groups)? {
@@ -541,6 +541,10 @@ impl Opening<'_> {
                     return Ok(());
                 }
                 let hidden = shade.run(&layer.shadows, run)?;
+                if hidden.count() == run.keys().len() {
+                    counters.rows_hidden.add(hidden.count() as u64);
+                    return Ok(());
+                }
                 let mut selected = hidden.rows().map(|rows| !&rows.slice(span.start, span.len()));
                 let projection =
                     self.filters.filter.map_or(&self.context.projection, |filter| &filter.columns);

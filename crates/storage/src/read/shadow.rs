@@ -204,6 +204,11 @@ impl ShadowCache {
         self.budget.held.load(Ordering::Relaxed)
     }
 
+    /// Whether a scan looked at what is hidden of the file, and that is still kept.
+    pub(crate) fn knows_file(&self, file: u64) -> bool {
+        self.shadows.lock().contains_key(&SourceId::File(file))
+    }
+
     /// The shadow on a source of so many groups.
     fn shadow(&self, id: SourceId, groups: usize) -> Arc<Shadow> {
         let now = self.clock.fetch_add(1, Ordering::Relaxed);
@@ -328,6 +333,8 @@ pub(crate) struct Shade<'a> {
     pub(crate) schemas: &'a Schemas,
     pub(crate) counters: &'a ReadCounters,
     pub(crate) read: &'a mut KeysRead,
+    /// It is not a reader's, but readers who come again are expected.
+    pub(crate) is_ahead: bool,
 }
 
 /// The keys of one group a file, those of the entries above a number: the last that was looked at.
@@ -491,7 +498,7 @@ impl Shade<'_> {
                 above,
                 older,
                 span,
-                (hidden, known.is_some()),
+                (hidden, known.is_some() || self.is_ahead),
             )?;
             if is_kept && !newer.is_private {
                 kept.keep(index, newer.snapshot, &hidden);

@@ -6,9 +6,9 @@ use arrow_array::RecordBatch;
 use silt_codec::{CompareOp, Value, ValueRef};
 
 use super::harness::{A, ALL, B, Harness, Row, T, V, small_options};
-use super::{KeyRange, Predicate, ReadCounters, ScanOrder, ScanRequest, ScanWatch};
+use super::{KeyRange, Predicate, ReadCounters, ScanOrder, ScanRequest, ScanWatch, Shaded, shade};
 use crate::vfs::{Random, SeededRandom};
-use crate::{Error, ErrorKind, Options, Result, Snapshot};
+use crate::{Error, ErrorKind, FastPaths, Options, Result, Snapshot};
 
 fn below(random: &SeededRandom, bound: u64) -> u64 {
     random.next_u64() % bound
@@ -762,16 +762,86 @@ fn rows_that_newer_sources_hide_are_found_once_and_remembered() {
 }
 
 #[test]
+fn bitmaps_made_ahead_are_what_readers_would_find() {
+    let mut tree = Harness::new(small_options());
+    tree.put_all(0..1_000, 1);
+    tree.flush_to(3);
+    tree.put_all((0..1_000).step_by(3), 2);
+    tree.delete_all((0..1_000).step_by(7));
+    let before = tree.engine.snapshot();
+    tree.flush();
+    let version = Arc::clone(&tree.state().read_view().version);
+    let files: Vec<u64> = version.files().map(|(_, file)| file.id).collect();
+    let ask = |tree: &Harness, note: &str| {
+        let mut request = ordered(ScanOrder::Unordered);
+        let counters = counted(&mut request);
+        let now = tree.engine.snapshot();
+        let mut found = tree.scan(&request, &now);
+        found.sort_by_key(|row| (row.0, -row.1));
+        assert_eq!(found, tree.expected(&KeyRange::all(), now.seq()), "{note}");
+        assert!(counters.sections_shadowed.get() > 0, "{note}");
+        counters.shadows_built.get()
+    };
+    shade(tree.state(), Shaded::Files(&files)).unwrap();
+    assert_eq!(ask(&tree, "all is in files"), 0);
+    // What is in no run yet is looked at by the next reader, and then by those who come after.
+    tree.delete_all(0..100);
+    shade(tree.state(), Shaded::Files(&files)).unwrap();
+    assert!(ask(&tree, "some is in a memtable") > 0);
+    tree.put_all((50..1_000).step_by(5), 3);
+    tree.flush();
+    tree.put_all((0..1_000).step_by(11), 4);
+    let version = Arc::clone(&tree.state().read_view().version);
+    let files: Vec<u64> = version.files().map(|(_, file)| file.id).collect();
+    shade(tree.state(), Shaded::Files(&files)).unwrap();
+    assert!(ask(&tree, "files above files") > 0);
+    // A large commit makes runs of its own.
+    let seq = tree.delete_all(200..400);
+    shade(tree.state(), Shaded::All(seq)).unwrap();
+    assert_eq!(ask(&tree, "after a large commit"), 0);
+    tree.check(&before, "the snapshot from before");
+    tree.check(&tree.engine.snapshot(), "now");
+}
+
+#[test]
+fn flushes_and_compactions_leave_bitmaps_for_readers_to_come() {
+    for shadows_ahead in [true, false] {
+        let paths = FastPaths { shadows_ahead, ..FastPaths::default() };
+        let mut tree = Harness::new(Options { paths, ..small_options() });
+        let built = |tree: &Harness| {
+            let mut request = ordered(ScanOrder::Unordered);
+            let counters = counted(&mut request);
+            assert_eq!(tree.scan(&request, &tree.engine.snapshot()).len(), 1_000);
+            counters.shadows_built.get()
+        };
+        tree.put_all(0..1_000, 1);
+        tree.engine.flush().unwrap();
+        tree.engine.compact(tree.id).unwrap();
+        tree.put_all((0..1_000).step_by(3), 2);
+        assert!(built(&tree) > 0);
+        tree.engine.flush().unwrap();
+        assert_eq!(built(&tree) == 0, shadows_ahead);
+        assert_eq!(built(&tree), 0);
+        tree.put_all((0..1_000).step_by(7), 2);
+        tree.engine.flush().unwrap();
+        tree.engine.compact(tree.id).unwrap();
+        assert_eq!(built(&tree) == 0, shadows_ahead);
+        tree.check(&tree.engine.snapshot(), "compacted");
+    }
+}
+
+#[test]
 fn runs_put_together_keep_the_columns_that_readers_asked_for() {
     let mut tree = Harness::new(small_options());
     tree.put_all(0..500, 0);
     tree.flush_to(3);
-    for round in 1..30_i64 {
-        let first = round * 37 % 450;
-        tree.put_all((first..first + 40).step_by(1 + round as usize % 3), round);
+    for round in 1..30_usize {
+        let value = i64::try_from(round).unwrap();
+        let first = value * 37 % 450;
+        tree.put_all((first..first + 40).step_by(1 + round % 3), value);
         tree.delete_all(first + 3..first + 6);
         let projections: [&[usize]; 3] = [&[A, B, V, T], &[V], &[T, A]];
-        for projection in &projections[..1 + round as usize % 3] {
+        for projection in &projections[..1 + round % 3] {
             let now = tree.engine.snapshot();
             let columns = |shadows: bool| {
                 let request = ScanRequest {

@@ -280,6 +280,7 @@ impl Core {
         EngineCounters::add(&counters.bulk_loads, 1);
         let bytes = loads.iter().flat_map(|load| &load.files).map(|file| file.size).sum();
         EngineCounters::add(&counters.bulk_bytes, bytes);
+        self.shade_scanned(trees.iter(), seq);
         Ok(seq)
     }
 

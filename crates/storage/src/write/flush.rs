@@ -26,14 +26,15 @@ pub(crate) fn next_memtable(tree: &TreeState) -> Option<Arc<TreeMemtable>> {
     (is_due && !oldest.is_pinned()).then(|| Arc::clone(oldest))
 }
 
-/// Writes `memtable`, the oldest of `tree`, to level 0. One flush of a tree runs at a time.
+/// Writes `memtable`, the oldest of `tree`, to level 0, and says which file it became, if it held
+/// anything. One flush of a tree runs at a time.
 pub(crate) fn flush(
     context: &Context,
     pipeline: &Pipeline,
     versions: &VersionSet,
     tree: &TreeState,
     memtable: &TreeMemtable,
-) -> Result<()> {
+) -> Result<Option<u64>> {
     debug_assert!(memtable.is_frozen() && !memtable.is_pinned());
     context.health.check()?;
     let frozen_at = memtable.frozen_at();
@@ -41,6 +42,7 @@ pub(crate) fn flush(
     let written = write_file(context, &tree.schemas(), memtable, id)?;
     let mut edit = VersionEdit { flushed: vec![(tree.id(), frozen_at)], ..VersionEdit::default() };
     let bytes = written.as_ref().map_or(0, |meta| meta.size);
+    let file = written.as_ref().map(|meta| meta.id);
     if let Some(meta) = written {
         edit.added.push(AddedFile { tree: tree.id(), level: 0, meta });
     }
@@ -50,12 +52,12 @@ pub(crate) fn flush(
     }
     match applied {
         // The tree was dropped meanwhile.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         applied => applied?,
     }
     EngineCounters::add(&context.counters.flushes, 1);
     EngineCounters::add(&context.counters.flush_bytes, bytes);
-    Ok(())
+    Ok(file)
 }
 
 /// Files, their directory, the log, then the manifest: the order of PROMISES.md section 2.
