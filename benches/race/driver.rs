@@ -69,6 +69,7 @@ impl Driver<'_> {
                 }
             }
             Step::Load { table, told } => self.load(table, *told)?,
+            Step::Copy { table } => self.copy(table)?,
             Step::Gets { case, lookup, hit, seed } => self.gets(case, *lookup, *hit, *seed)?,
             Step::Ranges { case, range, seed } => self.ranges(case, *range, *seed)?,
             Step::Ask { work, question, tpch } => self.ask(work, question, *tpch)?,
@@ -145,6 +146,20 @@ impl Driver<'_> {
             self.tell("W1", &format!("{}, size", table.name), "", Unit::Megabytes, size, vec![]);
         }
         Ok(())
+    }
+
+    /// Into a table that is dropped behind it.
+    fn copy(&mut self, table: &Table) -> Result<()> {
+        let copied = format!("{}_copied", table.name);
+        let (schema, _) = self.files.read(table.name)?;
+        self.peer.create(table, &copied, &schema)?;
+        let begin = Instant::now();
+        let rows = self.peer.copy(table.name, &copied)?;
+        let rate = rows as f64 / begin.elapsed().as_secs_f64();
+        let case = format!("INSERT ... SELECT of {}", table.name);
+        let answer = Answer { rows, ..Answer::default() };
+        self.tell("W1", &case, "", Unit::RowsPerSecond, rate, vec![answer]);
+        self.peer.remove(&copied)
     }
 
     fn gets(&mut self, case: &str, lookup: Lookup, hit: bool, seed: u64) -> Result<()> {

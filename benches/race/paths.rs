@@ -4,7 +4,7 @@
 use siltdb::Builder;
 
 use crate::steps::{Request, Step};
-use crate::tables::{Dialect, Result};
+use crate::tables::{Dialect, Result, TABLES};
 
 /// A path.
 pub struct Path {
@@ -20,11 +20,17 @@ const fn path(name: &'static str, off: fn(&mut Builder), cases: &'static [Cases]
 }
 
 /// All paths, those of the query layer first.
-pub const PATHS: [Path; 15] = [
+pub const PATHS: [Path; 18] = [
     path(
         "point_statements",
         |builder| builder.sql_options().point_statements = false,
-        &[Cases::Gets, Cases::Ranges, Cases::Commits, Cases::Upserts],
+        &[Cases::Gets, Cases::Ranges, Cases::Commits, Cases::Upserts, Cases::Graph],
+    ),
+    path("bulk_loads", |builder| builder.sql_options().writes.bulk_loads = false, &[Cases::Copies]),
+    path(
+        "blind_upserts",
+        |builder| builder.sql_options().writes.blind_upserts = false,
+        &[Cases::Upserts],
     ),
     path(
         "shadows",
@@ -74,6 +80,7 @@ pub const PATHS: [Path; 15] = [
         |builder| builder.storage_options().paths.memtable_statistics = false,
         &[Cases::Tpch],
     ),
+    path("sketches", |builder| builder.storage_options().paths.sketches = false, &[Cases::Tpch]),
     path(
         "shadows_ahead",
         |builder| builder.storage_options().paths.shadows_ahead = false,
@@ -97,6 +104,7 @@ pub fn named(name: &str) -> Result<&'static Path> {
 /// Some cases of the race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cases {
+    Copies,
     Commits,
     Upserts,
     Gets,
@@ -126,7 +134,7 @@ impl Cases {
             Self::Ranges => ("W5", ""),
             Self::EventsAfterUpserts => ("W6", ", after W3"),
             Self::Graph => ("W9", ""),
-            Self::Commits | Self::Upserts => ("", ""),
+            Self::Copies | Self::Commits | Self::Upserts => ("", ""),
             Self::Events | Self::Triples | Self::Tpch => ("W6", ""),
         };
         let groups = vec![self.group().to_owned()];
@@ -137,6 +145,12 @@ impl Cases {
                 let step = |(writers, rows)| Step::Inserts { writers, rows };
                 steps.extend(commits.map(step));
             }
+            Self::Copies => steps.extend(
+                TABLES
+                    .into_iter()
+                    .filter(|table| table.name == self.group())
+                    .map(|table| Step::Copy { table }),
+            ),
             Self::Upserts => steps.push(Step::Upserts { told: true }),
             Self::Gets | Self::Ranges => request.look_up(state, 0, steps),
             _ => {

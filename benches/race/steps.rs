@@ -48,6 +48,10 @@ pub enum Step {
         table: Table,
         told: bool,
     },
+    /// Copies a table by INSERT ... SELECT.
+    Copy {
+        table: Table,
+    },
     Gets {
         case: String,
         lookup: Lookup,
@@ -88,7 +92,7 @@ impl Step {
     pub fn work(&self) -> &'static str {
         match self {
             Self::Begin { work } | Self::End { work, .. } | Self::Ask { work, .. } => work,
-            Self::Load { .. } => "W1",
+            Self::Load { .. } | Self::Copy { .. } => "W1",
             Self::Gets { .. } => "W4",
             Self::Ranges { .. } => "W5",
             Self::Inserts { .. } => "W2",
@@ -112,6 +116,7 @@ impl Step {
         match self {
             Self::Begin { .. } | Self::End { .. } => "peak memory".to_owned(),
             Self::Load { table, .. } => format!("load {}", table.name),
+            Self::Copy { table } => format!("INSERT ... SELECT of {}", table.name),
             Self::Gets { case, .. } | Self::Ranges { case, .. } => case.clone(),
             Self::Ask { question, .. } => question.case.clone(),
             Self::Inserts { writers, rows } => format!("{writers} writers, {rows} rows"),

@@ -37,7 +37,7 @@ pub use appender::{AppendMode, Appender};
 pub use error::{Error, ErrorKind, Position, Result};
 pub use ingest::{IfExists, IngestCounts, IngestTarget};
 pub use interrupt::InterruptHandle;
-pub use options::{ScanOptions, SqlOptions};
+pub use options::{ScanOptions, SqlOptions, WriteOptions};
 pub use params::Params;
 pub use parse::{is_complete, statement_ranges, without_literals};
 pub use password::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, password_matches};

@@ -23,6 +23,24 @@ pub struct SqlOptions {
     pub point_statements: bool,
     /// What scans do beyond decoding rows. Default: everything.
     pub scan: ScanOptions,
+    /// How statements write rows. Default: every way.
+    pub writes: WriteOptions,
+}
+
+/// Ways to write rows that only make it faster; each can be turned off, for tests and for measuring
+/// what it pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// More rows than half a memtable holds go into files at once, around log and memtable.
+    pub bulk_loads: bool,
+    /// ON CONFLICT DO UPDATE that takes every column from `excluded` reads no old row.
+    pub blind_upserts: bool,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self { bulk_loads: true, blind_upserts: true }
+    }
 }
 
 /// What a scan may do by itself; each can be turned off, for tests and for measuring what it pays.
@@ -72,6 +90,7 @@ impl Default for SqlOptions {
             text_bytes_max: 64 << 20,
             point_statements: true,
             scan: ScanOptions::default(),
+            writes: WriteOptions::default(),
         }
     }
 }

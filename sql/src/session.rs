@@ -408,7 +408,8 @@ fn state(shared: &Shared, role: Role) -> SessionState {
     joins(options, shared.options());
     options.sql_parser.collect_spans = true;
     options.sql_parser.map_string_types_to_utf8view = true;
-    let scan = shared.options().scan;
+    let (scan, writes) = (shared.options().scan, shared.options().writes);
+    let config = config.with_extension(Arc::new(scan)).with_extension(Arc::new(writes));
     let mut analyzer = Analyzer::new();
     analyzer.add_function_rewrite(Arc::new(UuidRewrite));
     let runtime = match shared.options().session_memory_bytes {
@@ -416,7 +417,7 @@ fn state(shared: &Shared, role: Role) -> SessionState {
         most => memory::share(shared.memory(), most, memory::Whose::Session),
     };
     let mut builder = SessionStateBuilder::new()
-        .with_config(config.with_extension(Arc::new(scan)))
+        .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
         .with_optimizer_rules(crate::optimizer::logical_rules(&scan))

@@ -147,7 +147,7 @@ fn step_json(step: &Step, files: &Files, scale: Scale) -> Result<Value> {
                 files.path(REWRITES).display()
             ),
         }),
-        Step::Optimize { .. } => json!({"do": "nothing"}),
+        Step::Optimize { .. } | Step::Copy { .. } => json!({"do": "nothing"}),
         Step::Mixed => json!({"do": "mixed"}),
         Step::Reopen => json!({"do": "reopen"}),
         Step::Delete => json!({"do": "delete"}),

@@ -116,6 +116,16 @@ pub trait Peer {
         Ok(false)
     }
 
+    /// Inserts all rows of a table into another one; their number.
+    fn copy(&mut self, _from: &str, _to: &str) -> Result<u64> {
+        Err("this peer is not asked to copy tables".into())
+    }
+
+    /// Drops a table.
+    fn remove(&mut self, _table: &str) -> Result<()> {
+        Err("this peer is not asked to drop tables".into())
+    }
+
     /// Deletes half of the events: every second of an agent.
     fn delete_half(&mut self) -> Result<u64>;
 

@@ -292,6 +292,16 @@ impl Peer for Silt {
         Ok(true)
     }
 
+    fn copy(&mut self, from: &str, to: &str) -> Result<u64> {
+        let sql = format!("INSERT INTO {to} SELECT * FROM {from}");
+        Ok(self.opened()?.connection.execute(&sql, params![])?)
+    }
+
+    fn remove(&mut self, table: &str) -> Result<()> {
+        self.opened()?.connection.execute(&format!("DROP TABLE {table}"), params![])?;
+        Ok(())
+    }
+
     fn delete_half(&mut self) -> Result<u64> {
         Ok(self.opened()?.connection.execute(&queries::delete_half(), params![])?)
     }

@@ -89,7 +89,7 @@ pub use datafusion::scalar::ScalarValue;
 pub use silt_server::{Clock, LOG_VARIABLE, Server, ServerOptions, TlsOptions, log_to_stderr};
 pub use silt_sql::{
     AppendMode, Appender, Error, ErrorKind, IfExists, IngestCounts, IngestTarget, InterruptHandle,
-    Params, Position, Result, Role, ScanOptions, SqlOptions, StatementResult,
+    Params, Position, Result, Role, ScanOptions, SqlOptions, StatementResult, WriteOptions,
 };
 pub use silt_storage::{
     Counters, Description, Durability, FileDescription, LevelDescription, MemtableDescription,

@@ -32,7 +32,8 @@ pub struct FastPaths {
     pub compact_deletes: bool,
     /// A few keys of one `multi_get` are looked up one after the other.
     pub few_keys: bool,
-    /// New files say about how many values each column has. Off, planners know less.
+    /// New files say about how many values each column has, and planners hear of it. Off, they
+    /// know less.
     pub sketches: bool,
     /// Where memtables hold much of a tree, a sample of their rows says what its columns are like.
     /// Off, planners guess.

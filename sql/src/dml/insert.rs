@@ -30,7 +30,7 @@ use super::update::assigned;
 use super::upsert::Upsert;
 use crate::planner::Planner;
 use crate::point::is_steady_expr;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, WriteOptions};
 
 /// The name of the new row in ON CONFLICT DO UPDATE.
 const EXCLUDED: &str = "excluded";
@@ -295,7 +295,8 @@ fn on_conflict(planner: &Planner<'_>, table: &TableDef, insert: &Insert) -> Resu
         let name = &table.columns[index].name;
         return Err(Error::unsupported(format!("ON CONFLICT DO UPDATE of key column \"{name}\"")));
     }
-    if update.selection.is_none() && takes_whole_row(table, &assigned) {
+    let writes = planner.state.config().get_extension::<WriteOptions>().unwrap_or_default();
+    if writes.blind_upserts && update.selection.is_none() && takes_whole_row(table, &assigned) {
         return Ok(OnConflict::Replace);
     }
     let alias = insert.table_alias.as_ref().map(|alias| fold(&alias.alias));

@@ -60,6 +60,8 @@ pub(crate) struct Gate<'a> {
     order: Vec<Option<usize>>,
     keys: Arc<KeyCodec>,
     rows: Arc<RowCodec>,
+    /// Whether many rows go around log and memtable.
+    bulk_loads: bool,
     /// The statement, or load, that changes rows and may be interrupted; none for appenders, which
     /// end with their source.
     run: Option<Arc<Run>>,
@@ -78,7 +80,8 @@ impl<'a> Gate<'a> {
         let order = table.tree_order();
         let (keys, rows) = (tree.key_codec(), tree.row_codec());
         let (row_ids, run, claim) = (shared.row_ids(), None, Claim::default());
-        Ok(Self { binding, row_ids, table, tree, order, keys, rows, run, claim })
+        let bulk_loads = shared.options().writes.bulk_loads;
+        Ok(Self { binding, row_ids, table, tree, order, keys, rows, bulk_loads, run, claim })
     }
 
     /// The same for a statement, which `tag` names.
@@ -303,7 +306,10 @@ impl<'a> Gate<'a> {
             on_conflict,
             pending: Vec::new(),
             pending_bytes: 0,
-            bulk_above: self.binding.engine.options().memtable_bytes / 2,
+            bulk_above: match self.bulk_loads {
+                true => self.binding.engine.options().memtable_bytes / 2,
+                false => usize::MAX,
+            },
             bulk: None,
         }
     }

@@ -1,6 +1,6 @@
 //! INSERT in all its forms.
 
-use silt_sql::{AppendMode, ErrorKind, Params, Session, Shared, SqlOptions};
+use silt_sql::{AppendMode, ErrorKind, Params, Session, Shared, SqlOptions, WriteOptions};
 
 use super::harness::{Db, db};
 
@@ -237,4 +237,31 @@ fn an_appender_writes_rows_and_batches() {
     upserts.append_row(vec![1_i32.into(), "new".into()]).unwrap();
     assert_eq!(upserts.finish().unwrap(), 1);
     assert_eq!(db.rows("SELECT * FROM t"), "1 new\n2 NULL");
+}
+
+#[test]
+fn rows_are_the_same_whichever_way_they_are_written() {
+    let written = |writes: WriteOptions| {
+        let storage = silt_storage::Options { memtable_bytes: 64 << 10, ..Default::default() };
+        let options = SqlOptions { writes, ..SqlOptions::default() };
+        let mut db = Db { session: Session::new(Shared::in_memory(storage, options).unwrap()) };
+        db.run("CREATE TABLE t (a BIGINT, b BIGINT, c TEXT, PRIMARY KEY (a, b))");
+        let rows = "SELECT value % 50, value, 'text ' || value FROM generate_series(1, 8000)";
+        assert_eq!(db.run(&format!("INSERT INTO t {rows}")), 8_000);
+        let again = db.error(&format!("INSERT INTO t {rows}")).kind();
+        let upserted = "SELECT value % 50, value, 'new ' || value FROM generate_series(7900, 8100)";
+        let set = "ON CONFLICT (a, b) DO UPDATE SET c = excluded.c";
+        assert_eq!(db.run(&format!("INSERT INTO t {upserted} {set}")), 201);
+        let values = format!("INSERT INTO t VALUES (1, 1, 'x'), (1, -1, 'y') {set}");
+        assert_eq!(db.run(&values), 2);
+        let added = "ON CONFLICT (a, b) DO UPDATE SET c = t.c || excluded.c";
+        assert_eq!(db.run(&format!("INSERT INTO t VALUES (1, 1, 'z'), (1, 0, 'z') {added}")), 2);
+        (again, db.rows("SELECT * FROM t ORDER BY a, b"))
+    };
+    let every_way = written(WriteOptions::default());
+    assert_eq!(every_way.0, ErrorKind::AlreadyExists);
+    assert!(every_way.1.contains("1 -1 y\n1 0 z\n1 1 xz\n"), "{}", &every_way.1[..200]);
+    for (bulk_loads, blind_upserts) in [(true, false), (false, true), (false, false)] {
+        assert_eq!(written(WriteOptions { bulk_loads, blind_upserts }), every_way);
+    }
 }

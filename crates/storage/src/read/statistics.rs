@@ -132,6 +132,9 @@ fn distinct_in_files(
     file_rows: u64,
     memtable_rows: u64,
 ) -> Vec<Option<u64>> {
+    if !tree.context().options.paths.sketches {
+        return Vec::new();
+    }
     let schemas = tree.schemas();
     let counts = version.distinct(|version| {
         let mut sketches: Vec<(ColumnId, Option<Sketch>)> = Vec::new();
