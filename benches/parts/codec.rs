@@ -11,7 +11,7 @@ mod data;
 #[allow(dead_code, reason = "files want more of it than chunks")]
 mod parquet_peer;
 
-use arrow_buffer::Buffer;
+use arrow_buffer::{BooleanBuffer, Buffer};
 use criterion::{Criterion, Throughput};
 use silt_codec::{ColumnChunk, ColumnEncoder, RowBuffer};
 
@@ -61,6 +61,11 @@ fn encode(table: &Table) -> Encoded {
     Encoded { chunks, bytes }
 }
 
+/// Bits of a chunk's rows, in no order.
+fn three_of_four(chunk: &ColumnChunk) -> BooleanBuffer {
+    (0..chunk.len() as u64).map(|row| !random(row).is_multiple_of(4)).collect()
+}
+
 fn decode(chunks: &[ColumnChunk]) {
     for chunk in chunks {
         std::hint::black_box(chunk.decode(0..chunk.len()).expect("a chunk is decoded"));
@@ -98,6 +103,23 @@ fn measure(criterion: &mut Criterion<Clock>, table: &Table) {
     for (index, chunks) in encoded.chunks.iter().enumerate() {
         let name = format!("decode of {}, {:?}", schema.field(index).name(), chunks[0].encoding());
         group.bench_function(name, |bencher| bencher.iter(|| decode(chunks)));
+    }
+    for (index, chunks) in encoded.chunks.iter().enumerate() {
+        let masks: Vec<BooleanBuffer> = chunks.iter().map(three_of_four).collect();
+        for (what, is_masked) in [("all rows", false), ("three of four rows", true)] {
+            let add_up = || {
+                let mut sums = [0];
+                let all = chunks.iter().zip(&masks).all(|(chunk, mask)| {
+                    let mask = is_masked.then_some(mask);
+                    chunk.add_up(0..chunk.len(), None, mask, &mut sums).expect("a range")
+                });
+                all.then_some(sums[0])
+            };
+            if add_up().is_some() {
+                let name = format!("sum of {}, {what}", schema.field(index).name());
+                group.bench_function(name, |bencher| bencher.iter(add_up));
+            }
+        }
     }
     group.throughput(Throughput::Elements(1));
     let mut row = RowBuffer::new();
