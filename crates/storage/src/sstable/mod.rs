@@ -66,7 +66,7 @@ pub(crate) use group::RowGroup;
 pub(crate) use index::GroupEntry;
 pub(crate) use reader::SsTableReader;
 pub(crate) use sketch::{Sketch, hash_values};
-pub(crate) use writer::{CopyOutcome, CopySeq, SsTableWriter};
+pub(crate) use writer::{CopyOutcome, CopySeq, SsTableWriter, Unsynced};
 
 /// Groups, chunks and blocks begin at multiples of this.
 const ALIGNMENT: usize = 8;

@@ -411,7 +411,17 @@ impl SsTableWriter {
     ///
     /// # Errors
     /// `Internal` if there is no entry.
-    pub(crate) fn finish(mut self) -> Result<FileMeta> {
+    pub(crate) fn finish(self) -> Result<FileMeta> {
+        let (meta, written) = self.finish_unsynced()?;
+        written.sync()?;
+        Ok(meta)
+    }
+
+    /// As [`finish`](Self::finish), but leaves the sync to the caller.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn finish_unsynced(mut self) -> Result<(FileMeta, Unsynced)> {
         self.write_full_groups(true)?;
         let (Some(first), Some(last)) = (self.groups.first(), self.groups.last()) else {
             return Err(Error::internal("an sstable without entries"));
@@ -438,7 +448,7 @@ impl SsTableWriter {
         };
         let (size, footer_checksum) = output.finish(&footer)?;
         let all = |select: fn(&GroupEntry) -> u64| self.groups.iter().map(select);
-        Ok(FileMeta {
+        let meta = FileMeta {
             id: self.output.mixer.file,
             size,
             footer_checksum,
@@ -454,12 +464,25 @@ impl SsTableWriter {
             file_seq: None,
             columns: self.statistics.merged(),
             commit_micros: (0, 0),
-        })
+        };
+        Ok((meta, Unsynced(self.output)))
     }
 
     /// Removes the file.
     pub(crate) fn abandon(self) {
         drop(self);
+    }
+}
+
+/// A written file that a power cut may still take. Dropped, it is removed.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Unsynced(Output);
+
+impl Unsynced {
+    /// Waits until the file is on the disk.
+    pub(crate) fn sync(mut self) -> Result<()> {
+        self.0.sync()
     }
 }
 
@@ -623,15 +646,20 @@ impl Output {
         Ok(handle)
     }
 
-    /// Writes the footer, syncs, and answers with the file's size and the footer's checksum.
+    /// Writes the footer, and answers with the file's size and the footer's checksum.
     fn finish(&mut self, footer: &Footer) -> Result<(u64, u64)> {
         let (bytes, checksum) = footer.encode(&self.mixer, self.position());
         debug_assert_eq!(bytes.len(), FOOTER_LEN);
         self.buffer.extend_from_slice(&bytes);
         self.write()?;
+        self.buffer = Vec::new();
+        Ok((self.written, checksum))
+    }
+
+    fn sync(&mut self) -> Result<()> {
         self.file.sync_all().map_err(|error| Error::io(&self.path, "sync", error))?;
         self.finished = true;
-        Ok((self.written, checksum))
+        Ok(())
     }
 
     fn write_if_full(&mut self) -> Result<()> {

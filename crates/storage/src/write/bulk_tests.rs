@@ -7,7 +7,9 @@ use arrow_array::{Int64Array, StringViewArray};
 
 use super::*;
 use crate::engine::tests::{commit, dir, env, env_on, get, open, options, put, schema};
-use crate::vfs::{CrashMode, Random, SeededRandom, StrictVfs, Vfs};
+use crate::vfs::{
+    CrashMode, Env, Fault, FaultKind, FaultVfs, OpClass, Random, SeededRandom, StrictVfs, Vfs,
+};
 use crate::{Engine, KeyRange, Options, ScanOrder, ScanRequest, TreeId};
 
 fn columns(rows: impl IntoIterator<Item = (i64, String)>) -> Vec<ArrayRef> {
@@ -331,6 +333,42 @@ fn abandoned_load_leaves_no_file() {
     assert!(files() > 0);
     drop(load);
     assert_eq!(files(), 0);
+}
+
+/// The files of a run are synced while the next one is collected, on a thread where there are any.
+#[test]
+fn load_whose_files_do_not_all_get_to_the_disk_fails_and_leaves_nothing() {
+    for background in [false, true] {
+        let strict = StrictVfs::new();
+        let vfs = FaultVfs::new(Arc::new(strict.clone()));
+        let env = Env { vfs: Arc::new(vfs.clone()), ..env_on(&strict) };
+        let options = Options { background, memory_bytes: 200_000, group_rows: 500, ..options() };
+        let engine = Engine::open(env, &dir(), options.clone()).unwrap();
+        let tree = engine.create_tree(schema()).unwrap();
+        let files = || strict.files().keys().filter(|path| path.starts_with("/db/sst")).count();
+        let mut fails = 0;
+        let outcome = loop {
+            let fault = Fault::new(FaultKind::Eio).on(OpClass::Sync).path("/sst/").nth(fails);
+            vfs.inject(fault);
+            let batches = (0..10).map(|batch| rows(batch * 1000..(batch + 1) * 1000, "text"));
+            let loaded = load(&engine, tree, OnDuplicate::Error, batches);
+            vfs.clear();
+            match loaded {
+                Ok(outcome) => break outcome,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Io, "{error}"),
+            }
+            assert_eq!((files(), files_of(&engine, tree)), (0, Vec::new()), "after {fails}");
+            fails += 1;
+        };
+        assert_eq!(outcome.rows, 10_000);
+        assert!(fails > 2, "{fails} syncs of several runs");
+        // Whatever was not synced is gone now.
+        for mode in CrashMode::ALL {
+            let image = strict.crash_image(fails, mode);
+            let again = Engine::open(env_on(&image), &dir(), options.clone()).unwrap();
+            assert_eq!(get(&again, tree, 9_999), Some("text".to_owned()), "{mode:?}");
+        }
+    }
 }
 
 #[test]

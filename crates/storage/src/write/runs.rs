@@ -1,14 +1,16 @@
 //! [`Runs`]: the rows of a bulk load, on their way from any order into sorted files.
 //!
 //! Rows are collected until the budget is used up, sorted, freed of equal keys, checked against the
-//! rows that exist, and written as a *run*: files of level 0's format whose numbers are all 0. If
-//! the load came in key order the runs follow one another and are the result. If not, they are
-//! merged into it, in as many passes as the memory asks for.
+//! rows that exist, and written as a *run*: files of level 0's format whose numbers are all 0, which
+//! get to the disk while the next run is collected. If the load came in key order the runs follow
+//! one another and are the result. If not, they are merged into it, in as many passes as the memory
+//! asks for.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use arrow_array::{Array, ArrayRef};
 use arrow_select::interleave::interleave;
@@ -21,7 +23,7 @@ use crate::memtable::TreeMemtable;
 use crate::read::merge::{Merge, MergeRule};
 use crate::read::source::{FileSource, Groups, SourceContext};
 use crate::read::{KeyRange, ReadCounters, multi_get};
-use crate::sstable::{BlockCache, EntryBatch, SsTableReader, SsTableWriter};
+use crate::sstable::{BlockCache, EntryBatch, SsTableReader, SsTableWriter, Unsynced};
 use crate::state::{Context, TreeState};
 use crate::version::{FileMeta, LiveFile, SweepQueue, VersionSet};
 use crate::{Error, OpKind, Result, ScanWatch, SeqNo, Snapshot};
@@ -42,6 +44,8 @@ pub(super) struct Runs {
     bytes_max: usize,
     /// In the order in which they came.
     runs: Vec<Vec<FileMeta>>,
+    /// Files on their way to the disk while the next run is collected.
+    syncs: VecDeque<JoinHandle<Result<()>>>,
     kept: u64,
     /// Who may end it.
     watch: Option<Arc<dyn ScanWatch>>,
@@ -57,12 +61,16 @@ struct Chunk {
 #[derive(Default)]
 struct Written {
     files: Vec<FileMeta>,
+    unsynced: Vec<Unsynced>,
     /// Rows left out because their keys are there already.
     existing: u64,
 }
 
 /// More threads than this would hold more row groups in memory than they are worth.
 const THREADS_MAX: usize = 8;
+
+/// Runs whose files are on their way to the disk at once.
+const SYNCS_MAX: usize = 2;
 
 /// Fewer places than this are sorted by one thread.
 const SORTED_TOGETHER_MIN: usize = 1 << 16;
@@ -110,6 +118,7 @@ impl Runs {
             bytes: 0,
             bytes_max,
             runs: Vec::new(),
+            syncs: VecDeque::new(),
             kept: 0,
             watch: None,
         }
@@ -166,6 +175,7 @@ impl Runs {
     /// All rows as files, ascending and disjoint, their keys new where they must be.
     pub(super) fn finish(&mut self, versions: &VersionSet) -> Result<Vec<FileMeta>> {
         self.write_run(versions)?;
+        self.wait_for_syncs(0)?;
         self.go_on()?;
         let mut in_order: Vec<&FileMeta> = self.runs.iter().flatten().collect();
         in_order.sort_by(|a, b| a.smallest.cmp(&b.smallest));
@@ -178,6 +188,8 @@ impl Runs {
 
     /// Removes everything written.
     pub(super) fn remove_files(&mut self) {
+        // Nobody works on the files once they are gone.
+        self.syncs.drain(..).for_each(|sync| drop(sync.join()));
         for meta in self.runs.drain(..).flatten() {
             remove_file(&self.context, meta.id);
         }
@@ -215,6 +227,7 @@ impl Runs {
                 match part {
                     Ok(part) => {
                         run.files.extend(part.files);
+                        run.unsynced.extend(part.unsynced);
                         run.existing += part.existing;
                     }
                     Err(error) => failed = failed.or(Some(error)),
@@ -228,6 +241,32 @@ impl Runs {
         self.kept += run.existing;
         if !run.files.is_empty() {
             self.runs.push(run.files);
+        }
+        self.sync(run.unsynced)
+    }
+
+    /// Sees that files get to the disk, which takes long and no processor: the next run is collected
+    /// meanwhile. Where the engine has no threads of its own it is done at once.
+    fn sync(&mut self, files: Vec<Unsynced>) -> Result<()> {
+        let sync = move || files.into_iter().try_for_each(Unsynced::sync);
+        if !self.context.options.background {
+            return sync();
+        }
+        self.wait_for_syncs(SYNCS_MAX - 1)?;
+        #[expect(clippy::disallowed_methods, reason = "the load waits for it before it ends")]
+        let thread = std::thread::Builder::new().name("silt-bulk-sync".to_owned()).spawn(sync);
+        let thread =
+            thread.map_err(|error| Error::io(&self.context.dir, "start a thread for", error))?;
+        self.syncs.push_back(thread);
+        Ok(())
+    }
+
+    /// Waits until no more than `most` runs are on their way to the disk.
+    fn wait_for_syncs(&mut self, most: usize) -> Result<()> {
+        while self.syncs.len() > most
+            && let Some(sync) = self.syncs.pop_front()
+        {
+            sync.join().unwrap_or_else(panicked)?;
         }
         Ok(())
     }
@@ -249,6 +288,7 @@ impl Runs {
         versions: &VersionSet,
     ) -> Result<Written> {
         let mut files = Files::new(&self.context, &self.schemas, versions);
+        files.stay_unsynced = true;
         let mut existing = 0;
         for all in places.chunks(self.context.options.group_rows.max(1)) {
             self.go_on()?;
@@ -258,7 +298,8 @@ impl Runs {
                 files.append(&gather(chunks, &places)?)?;
             }
         }
-        Ok(Written { files: files.finish()?, existing })
+        let (files, unsynced) = files.finish_unsynced()?;
+        Ok(Written { files, unsynced, existing })
     }
 
     /// One place a key: the first or the last that came.
@@ -483,11 +524,15 @@ struct Files<'a> {
     versions: &'a VersionSet,
     writer: Option<SsTableWriter>,
     finished: Vec<FileMeta>,
+    /// Whether the sync of files that are finished is somebody else's.
+    stay_unsynced: bool,
+    unsynced: Vec<Unsynced>,
 }
 
 impl<'a> Files<'a> {
     fn new(context: &'a Context, schemas: &'a Schemas, versions: &'a VersionSet) -> Self {
-        Self { context, schemas, versions, writer: None, finished: Vec::new() }
+        let (finished, unsynced) = Default::default();
+        Self { context, schemas, versions, writer: None, finished, stay_unsynced: false, unsynced }
     }
 
     fn append(&mut self, entries: &EntryBatch) -> Result<()> {
@@ -516,14 +561,26 @@ impl<'a> Files<'a> {
 
     fn end_file(&mut self) -> Result<()> {
         if let Some(writer) = self.writer.take() {
-            self.finished.push(writer.finish()?);
+            let (meta, written) = writer.finish_unsynced()?;
+            match self.stay_unsynced {
+                true => self.unsynced.push(written),
+                false => written.sync()?,
+            }
+            self.finished.push(meta);
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<FileMeta>> {
+    /// The files, all of them synced.
+    fn finish(self) -> Result<Vec<FileMeta>> {
+        let (files, unsynced) = self.finish_unsynced()?;
+        unsynced.into_iter().try_for_each(Unsynced::sync)?;
+        Ok(files)
+    }
+
+    fn finish_unsynced(mut self) -> Result<(Vec<FileMeta>, Vec<Unsynced>)> {
         self.end_file()?;
-        Ok(std::mem::take(&mut self.finished))
+        Ok((std::mem::take(&mut self.finished), std::mem::take(&mut self.unsynced)))
     }
 }
 
