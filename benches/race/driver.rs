@@ -148,18 +148,22 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Into a table that is dropped behind it.
+    /// An eighth of the rows, into a table that is dropped behind it. All of them are more than a
+    /// commit through the log may hold.
     fn copy(&mut self, table: &Table) -> Result<()> {
         let copied = format!("{}_copied", table.name);
         let (schema, _) = self.files.read(table.name)?;
         self.peer.create(table, &copied, &schema)?;
         let begin = Instant::now();
-        let rows = self.peer.copy(table.name, &copied)?;
-        let rate = rows as f64 / begin.elapsed().as_secs_f64();
+        let rows = self.peer.copy(table.name, &copied, self.scale.events() / 8);
+        let seconds = begin.elapsed().as_secs_f64();
+        self.peer.remove(&copied)?;
+        let rows = rows?;
+        let rate = rows as f64 / seconds;
         let case = format!("INSERT ... SELECT of {}", table.name);
         let answer = Answer { rows, ..Answer::default() };
         self.tell("W1", &case, "", Unit::RowsPerSecond, rate, vec![answer]);
-        self.peer.remove(&copied)
+        Ok(())
     }
 
     fn gets(&mut self, case: &str, lookup: Lookup, hit: bool, seed: u64) -> Result<()> {

@@ -48,7 +48,7 @@ pub enum Step {
         table: Table,
         told: bool,
     },
-    /// Copies a table by INSERT ... SELECT.
+    /// Copies an eighth of a table's rows by INSERT ... SELECT.
     Copy {
         table: Table,
     },

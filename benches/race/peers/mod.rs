@@ -116,8 +116,8 @@ pub trait Peer {
         Ok(false)
     }
 
-    /// Inserts all rows of a table into another one; their number.
-    fn copy(&mut self, _from: &str, _to: &str) -> Result<u64> {
+    /// Inserts so many rows of a table into another one; their number.
+    fn copy(&mut self, _from: &str, _to: &str, _rows: u64) -> Result<u64> {
         Err("this peer is not asked to copy tables".into())
     }
 

@@ -292,8 +292,8 @@ impl Peer for Silt {
         Ok(true)
     }
 
-    fn copy(&mut self, from: &str, to: &str) -> Result<u64> {
-        let sql = format!("INSERT INTO {to} SELECT * FROM {from}");
+    fn copy(&mut self, from: &str, to: &str, rows: u64) -> Result<u64> {
+        let sql = format!("INSERT INTO {to} SELECT * FROM {from} LIMIT {rows}");
         Ok(self.opened()?.connection.execute(&sql, params![])?)
     }
 
