@@ -31,6 +31,8 @@ pub(crate) struct Workers {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// One flush at a time: memtables enter the manifest oldest first.
     flushing: Mutex<()>,
+    /// One sweep at a time: two would drop the same trees and remove the same files.
+    sweeping: Mutex<()>,
     /// Compactions under way.
     running: Mutex<Vec<Running>>,
     /// Trees whose last compaction failed, and the monotonic time from which it may be tried
@@ -385,6 +387,7 @@ impl Core {
     /// Drops retired trees that no snapshot can see; removes files that left every version and log
     /// segments that no memtable needs.
     fn sweep(&self) -> Result<()> {
+        let _one_at_a_time = self.workers.sweeping.lock();
         let vfs = &self.context.env.vfs;
         self.drop_trees(&self.retired_now())?;
         if space::is_reserve_due(&self.context, self.database_bytes()) {

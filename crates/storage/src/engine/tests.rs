@@ -403,6 +403,22 @@ fn failed_sync_poisons_and_nothing_later_is_acknowledged() {
 }
 
 #[test]
+fn retired_trees_go_once_when_several_threads_sweep() {
+    let engine = open(&env());
+    for _ in 0..50 {
+        let trees: Vec<TreeId> = (0..4).map(|_| engine.create_tree(schema()).unwrap()).collect();
+        trees.iter().for_each(|tree| engine.retire_tree(*tree).unwrap());
+        let swept: Vec<Result<()>> = thread::scope(|scope| {
+            let sweep = || scope.spawn(|| engine.run_until_idle());
+            let threads: Vec<_> = (0..4).map(|_| sweep()).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        swept.into_iter().for_each(|swept| swept.unwrap());
+        assert!(engine.trees().iter().all(|tree| !trees.contains(tree)));
+    }
+}
+
+#[test]
 fn retired_tree_goes_with_the_last_snapshot_that_may_see_it() {
     let env = env();
     let engine = open(&env);
