@@ -94,7 +94,8 @@ macro_rules! word {
                 values.iter().fold(0, sum).into()
             }
 
-            #[inline]
+            // Inlined, it is made of single values again.
+            #[inline(never)]
             #[allow(clippy::cast_possible_truncation, reason = "the rest of the bits comes later")]
             fn sum_of_set(values: &[Self; 64], bits: u64) -> u64 {
                 const BITS: usize = <$word>::BITS as usize;
