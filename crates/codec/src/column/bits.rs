@@ -197,14 +197,19 @@ pub(super) fn test_all<T: Copy>(values: &[T], words: &mut [u64], test: impl Fn(T
 mod tests {
     use super::*;
 
-    fn round_trip<W: Word>(width: usize) {
+    fn randoms() -> impl FnMut() -> u64 {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let values: [W; VECTOR] = std::array::from_fn(|_| {
+        move || {
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
-            W::truncate((state >> 7 ^ state << 9) & mask(width))
-        });
+            state >> 7 ^ state << 9
+        }
+    }
+
+    fn round_trip<W: Word>(width: usize) {
+        let mut random = randoms();
+        let values: [W; VECTOR] = std::array::from_fn(|_| W::truncate(random() & mask(width)));
         let mut packed = vec![W::truncate(0); VECTOR * width / W::BITS];
         W::pack(width, &values, &mut packed);
         let mut unpacked = [W::truncate(0); VECTOR];
@@ -225,13 +230,7 @@ mod tests {
     }
 
     fn sums<W: Word>(width: usize) {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut random = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            state >> 7 ^ state << 9
-        };
+        let mut random = randoms();
         let greatest = mask(width.min(45));
         for some in [true, false] {
             let values: [W; VECTOR] = std::array::from_fn(|_| {

@@ -308,14 +308,7 @@ impl IntBlock {
         let parts = words.as_chunks_mut::<WORDS_PER_VECTOR>().0;
         let mut is_cut = false;
         for (index, words) in vectors.zip(parts) {
-            let vector = &self.vectors[index];
-            match vector.is_cut(interval) {
-                true if self.test_zones(index, interval, words) => {}
-                cut => {
-                    is_cut |= cut;
-                    self.test_vector(vector, interval, words);
-                }
-            }
+            is_cut |= self.test_vector(index, interval, words);
         }
         if is_cut {
             self.zones.cut();
@@ -323,18 +316,24 @@ impl IntBlock {
         words
     }
 
+    /// The bits of one vector; whether its values were compared for it.
     fn test_vector(
         &self,
-        vector: &Vector,
+        index: usize,
         interval: Interval,
         words: &mut [u64; WORDS_PER_VECTOR],
-    ) {
+    ) -> bool {
+        let vector = &self.vectors[index];
         let greatest = mask(vector.width.into());
+        let mut is_cut = false;
         match interval.above(vector.base) {
             Some((low, high)) if low <= greatest => {
                 if low == 0 && high >= greatest {
                     words.fill(u64::MAX);
+                } else if self.test_zones(index, interval, words) {
+                    return false;
                 } else {
+                    is_cut = true;
                     with_unpacked!(self, vector, unpacked => test_words(unpacked, low, high.min(greatest), words));
                 }
             }
@@ -354,6 +353,7 @@ impl IntBlock {
                 }
             }
         }
+        is_cut
     }
 
     fn unpack<W: Word>(&self, vector: &Vector, out: &mut [W; VECTOR]) {
@@ -432,13 +432,6 @@ impl Vector {
             ));
         }
         Ok(())
-    }
-
-    /// Whether its values must be looked at to say which of them lie in `interval`.
-    fn is_cut(&self, interval: Interval) -> bool {
-        let greatest = mask(self.width.into());
-        let bounds = interval.above(self.base);
-        bounds.is_some_and(|(low, high)| low <= greatest && (low > 0 || high < greatest))
     }
 
     fn patch_positions(&self) -> usize {

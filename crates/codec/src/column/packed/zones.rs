@@ -67,8 +67,7 @@ impl IntBlock {
         let Some(zones) = self.zones.made.get_or_init(|| self.make_zones()) else { return false };
         let first = index * WORDS_PER_VECTOR;
         let zones = &zones[first..zones.len().min(first + WORDS_PER_VECTOR)];
-        let is_loose = |zone: &&Zone| matches!(zone, Zone::Loose(piece) if piece.reach(interval) == Reach::Some);
-        if zones.iter().filter(is_loose).count() > LOOSE_MAX {
+        if zones.iter().filter(|zone| zone.is_loose(interval)).count() > LOOSE_MAX {
             return false;
         }
         words.fill(0);
@@ -188,6 +187,11 @@ impl Zone {
             }
             None => Self::Loose(Piece::of(values)),
         }
+    }
+
+    /// Whether its rows must be compared one by one.
+    fn is_loose(&self, interval: Interval) -> bool {
+        matches!(self, Self::Loose(piece) if piece.reach(interval) == Reach::Some)
     }
 
     fn pieces(&self) -> impl Iterator<Item = &Piece> {
