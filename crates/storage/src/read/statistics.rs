@@ -89,6 +89,7 @@ pub(crate) fn statistics(tree: &TreeState, snapshot: &Snapshot) -> TreeStatistic
         distinct: distinct(tree, &view, memtable_rows, summary.as_deref()),
     }
 }
+
 /// What the largest memtable is like, if it is no small part of the tree: else all is taken to be
 /// as files say.
 fn memtable_summary(tree: &TreeState, view: &ReadView, file_rows: u64) -> Option<Arc<MemSummary>> {
