@@ -39,7 +39,7 @@ const ROWS_TRIED: usize = 32 << 10;
 /// An expression goes on being evaluated if at most this many rows in ten pass.
 const TENTHS_PASSING_MAX: usize = 6;
 
-/// So many rows a top-n gets at once while its threshold improves.
+/// A top-n gets so many rows, or few more, at once until it has a threshold and while that improves.
 const ROWS_HURRIED: usize = 256;
 
 /// A range is looked up by keys if there is at most one for this many rows of the table.
@@ -51,6 +51,8 @@ pub(crate) struct Narrowing {
     generation: Option<u64>,
     /// How often they were found changed.
     changes: usize,
+    /// Whether there are some that want everything as yet.
+    is_open: bool,
     /// What of the filters storage evaluates.
     pub(crate) predicate: Option<Predicate>,
     /// What is evaluated before the other columns are decoded, one after another.
@@ -82,6 +84,7 @@ impl Narrowing {
             filters: parts.dynamic.clone(),
             generation: None,
             changes: 0,
+            is_open: false,
             predicate: None,
             tests: Vec::new(),
         }
@@ -98,8 +101,10 @@ impl Narrowing {
         self.changes += 1;
         let (mut predicates, mut rest) = (Vec::new(), Vec::new());
         self.tests.clear();
+        self.is_open = false;
         for filter in &self.filters {
             let filter = snapshot_physical_expr(Arc::clone(filter))?;
+            self.is_open |= is_true(&filter);
             for one in split_conjunction(&filter) {
                 match exact_predicate(one, parts) {
                     Some(predicate) => predicates.push(predicate),
@@ -133,9 +138,8 @@ impl Narrowing {
     /// Whether so many rows are better given out at once than gathered to a larger batch: a top-n
     /// has no threshold before it has seen rows, and a better one for those it sees.
     pub(crate) fn hurries(&self, rows: usize) -> bool {
-        let is_open = self.predicate.is_none() && self.tests.is_empty();
         let improves = self.changes > self.filters.len();
-        !self.filters.is_empty() && (is_open || improves && rows >= ROWS_HURRIED)
+        rows >= ROWS_HURRIED && (self.is_open || improves)
     }
 
     /// Only those of `rows` that may still be wanted.
