@@ -18,19 +18,19 @@ use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::physical_expr::expressions::{Column, InListExpr, Literal};
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, InListExpr, Literal};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 use datafusion::physical_expr_common::physical_expr::{
     snapshot_generation, snapshot_physical_expr,
 };
-use silt_codec::CompareOp;
+use silt_codec::{CompareOp, Value};
 use silt_storage::{EncodedRows, KeyRange, Predicate};
 
 use super::absorb::exact_predicate;
-use super::pushdown::Access;
+use super::pushdown::{Access, compare_op};
 use super::scan::ScanParts;
-use super::tabulated::Tabulated;
+use super::tabulated::{Tabulated, integer};
 use crate::value::scalar_to_value;
 
 /// Rows seen before it is decided whether an expression is worth evaluating here.
@@ -38,6 +38,14 @@ const ROWS_TRIED: usize = 32 << 10;
 
 /// An expression goes on being evaluated if at most this many rows in ten pass.
 const TENTHS_PASSING_MAX: usize = 6;
+
+/// Where so many rows are looked at for one that is given out, or fewer, a condition is decided for
+/// all of them: to pick rows costs more than to look into a table or to evaluate an expression.
+const SPAN_TABULATED: usize = 7;
+const SPAN_EVALUATED: usize = 2;
+
+/// A bound of a join's keys is compared with if it leaves out one in so many values of the column.
+const BOUND_LEAVES_OUT_MIN: i128 = 12;
 
 /// A top-n gets so many rows, or few more, at once until it has a threshold and while that improves.
 const ROWS_HURRIED: usize = 256;
@@ -105,8 +113,11 @@ impl Narrowing {
         for filter in &self.filters {
             let filter = snapshot_physical_expr(Arc::clone(filter))?;
             self.is_open |= is_true(&filter);
-            for one in split_conjunction(&filter) {
+            let conditions = split_conjunction(&filter);
+            let is_told_more = conditions.iter().any(|one| !is_comparison(one));
+            for one in conditions {
                 match exact_predicate(one, parts) {
+                    Some(bound) if is_told_more && is_wide(&bound, parts) => {}
                     Some(predicate) => predicates.push(predicate),
                     None if is_true(one) || lists_floats(one, parts) => {}
                     // A join's filter changes once, from nothing to its keys; a top-n's with every
@@ -119,6 +130,8 @@ impl Narrowing {
                 }
             }
         }
+        // The fewer pass, the fewer are left for the others.
+        self.tests.sort_by(|one, other| one.part().total_cmp(&other.part()));
         let is_never_null = |column: usize| {
             let place = parts.projection.iter().position(|&other| other == column);
             place.is_some_and(|place| !parts.schema.field(place).is_nullable())
@@ -271,6 +284,35 @@ fn threshold(predicate: &mut Predicate, is_never_null: &dyn Fn(usize) -> bool) {
     }
 }
 
+fn is_comparison(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    expr.downcast_ref::<BinaryExpr>().is_some_and(|binary| compare_op(*binary.op()).is_some())
+}
+
+/// Whether a comparison leaves out next to nothing, if values lie evenly. A join tells the least and
+/// the greatest of its keys beside the keys, and if these lie all over their column, to compare each
+/// row with them is work for nothing.
+fn is_wide(bound: &Predicate, parts: &ScanParts) -> bool {
+    let Predicate::Compare { column, op, value } = bound else { return false };
+    let place = parts.projection.iter().position(|other| other == column);
+    let known = place.and_then(|place| parts.statistics.column_statistics.get(place));
+    let Some(known) = known else { return false };
+    let value = match value {
+        Value::Int(value) => i128::from(*value),
+        Value::UInt(value) => i128::from(*value),
+        _ => return false,
+    };
+    let (Some(first), Some(last)) = (integer(&known.min_value), integer(&known.max_value)) else {
+        return false;
+    };
+    let (first, last) = (i128::from(first), i128::from(last));
+    let left_out = match op {
+        CompareOp::Gt | CompareOp::GtEq => value - first,
+        CompareOp::Lt | CompareOp::LtEq => last - value,
+        CompareOp::Eq | CompareOp::NotEq => return false,
+    };
+    left_out * BOUND_LEAVES_OUT_MIN <= last - first
+}
+
 /// Whether it is a list of floats. DataFusion tells -0.0 from 0.0 in lists, but not in joins, whose
 /// build side's values such a list may be.
 fn lists_floats(expr: &Arc<dyn PhysicalExpr>, parts: &ScanParts) -> bool {
@@ -285,13 +327,21 @@ fn is_true(expr: &Arc<dyn PhysicalExpr>) -> bool {
 }
 
 /// Whether a bit for each row looked at costs less than to pick those that are given out.
-fn are_dense(rows: &EncodedRows) -> bool {
-    rows.span() <= rows.len() * 2
+fn are_dense(rows: &EncodedRows, times: usize) -> bool {
+    rows.span() <= rows.len() * times
 }
 
 impl Test {
     fn new(condition: Condition) -> Self {
         Self { condition, seen: 0, passed: 0 }
+    }
+
+    /// The part of values that pass, as far as it is known.
+    fn part(&self) -> f64 {
+        match &self.condition {
+            Condition::Tabulated(table) => table.part,
+            Condition::Evaluated(_) => 1.0,
+        }
     }
 
     fn pays(&self) -> bool {
@@ -302,9 +352,9 @@ impl Test {
 impl Condition {
     fn refine(&self, rows: EncodedRows) -> Result<EncodedRows> {
         match self {
-            Self::Tabulated(table) if are_dense(&rows) => {
-                let column = rows.whole(table.column).map_err(crate::Error::from)?;
-                Ok(rows.meet(&table.select(&column)))
+            Self::Tabulated(table) if are_dense(&rows, SPAN_TABULATED) => {
+                let passed = table.select_whole(&rows)?;
+                Ok(rows.meet(&passed))
             }
             Self::Tabulated(table) => {
                 let columns = rows.decode_columns(&[table.column]);
@@ -340,7 +390,7 @@ impl Rest {
 
     fn refine(&self, rows: EncodedRows) -> Result<EncodedRows> {
         // Rows that are not given out may hold what the expression fails on, and do not count.
-        if are_dense(&rows)
+        if are_dense(&rows, SPAN_EVALUATED)
             && let Ok(columns) = self.columns.iter().map(|&column| rows.whole(column)).collect()
             && let Ok(passed) = self.evaluate(columns, rows.span())
         {
@@ -366,8 +416,6 @@ impl Rest {
 
 #[cfg(test)]
 mod tests {
-    use silt_codec::Value;
-
     use super::*;
 
     fn compare(column: usize, op: CompareOp, value: i64) -> Predicate {

@@ -15,7 +15,7 @@ use datafusion::arrow::array::types::{
 use datafusion::arrow::array::{
     Array, ArrayRef, BooleanBufferBuilder, Int64Array, RecordBatch, new_null_array,
 };
-use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::buffer::{BooleanBuffer, Buffer};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
@@ -24,6 +24,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
+use silt_storage::EncodedRows;
 
 use super::scan::ScanParts;
 
@@ -42,8 +43,11 @@ pub(crate) struct Tabulated {
     /// The column's position in the scan's output.
     pub(crate) column: usize,
     first: i64,
-    passes: BooleanBuffer,
+    /// A bit for each integer from `first` on. Those beyond the range are not known, and pass.
+    passes: Vec<u64>,
     null_passes: bool,
+    /// The part of the range's integers that pass.
+    pub(crate) part: f64,
 }
 
 impl Tabulated {
@@ -89,7 +93,29 @@ impl Tabulated {
             next = next.saturating_add(CHUNK as i64);
         }
         let null_passes = evaluate(&*alone, &schema, new_null_array(&data_type, 1))?.value(0);
-        Ok(Some(Self { column, first, passes: passes.finish(), null_passes }))
+        let passes = passes.finish();
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let part = passes.count_set_bits() as f64 / length as f64;
+        let chunks = passes.bit_chunks();
+        let beyond = chunks.remainder_bits() | u64::MAX << chunks.remainder_len();
+        let passes = chunks.iter().chain([beyond]).collect();
+        Ok(Some(Self { column, first, passes, null_passes, part }))
+    }
+
+    /// Which rows looked at pass, whether they are given out or not.
+    pub(crate) fn select_whole(&self, rows: &EncodedRows) -> Result<BooleanBuffer> {
+        let numbers = rows.numbers(self.column).map_err(crate::Error::from)?;
+        let Some(numbers) = numbers else {
+            return Ok(self.select(&rows.whole(self.column).map_err(crate::Error::from)?));
+        };
+        let mut passed = Bits::new(rows.span());
+        let mut values: Vec<i64> = Vec::new();
+        for stretch in rows.stretches() {
+            values.clear();
+            numbers.extend(stretch, &mut values);
+            self.append(values.as_slice(), &mut passed);
+        }
+        Ok(passed.finish())
     }
 
     /// Which rows of its column pass. Integers beyond the range are not known, and do.
@@ -113,21 +139,60 @@ impl Tabulated {
         T::Native: Into<i64>,
     {
         let column = column.as_primitive::<T>();
-        let values = column.values();
-        let passes = |row: usize| {
-            let value: i64 = values[row].into();
-            // Below the first it wraps around and lies beyond the last.
-            match usize::try_from(value.wrapping_sub(self.first) as u64) {
-                Ok(place) if place < self.passes.len() => self.passes.value(place),
-                _ => true,
-            }
-        };
-        let passed = BooleanBuffer::collect_bool(column.len(), passes);
+        let mut passed = Bits::new(column.len());
+        self.append(column.values(), &mut passed);
+        let passed = passed.finish();
         match (column.nulls(), self.null_passes) {
             (None, _) => passed,
             (Some(nulls), false) => &passed & nulls.inner(),
             (Some(nulls), true) => &passed | &!nulls.inner(),
         }
+    }
+
+    fn append<T: Copy + Into<i64>>(&self, values: &[T], passed: &mut Bits) {
+        let (first, passes) = (self.first, self.passes.as_slice());
+        for values in values.chunks(64) {
+            let mut word = 0;
+            for (row, &value) in values.iter().enumerate() {
+                // Below the first it wraps around and lies beyond the last.
+                let value: i64 = value.into();
+                let place = value.wrapping_sub(first).cast_unsigned();
+                let of_place = usize::try_from(place >> 6).ok().and_then(|at| passes.get(at));
+                word |= (of_place.map_or(1, |bits| bits >> (place & 63) & 1)) << row;
+            }
+            passed.append(word, values.len());
+        }
+    }
+}
+
+/// Bits, one after another.
+struct Bits {
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl Bits {
+    fn new(capacity: usize) -> Self {
+        Self { words: Vec::with_capacity(capacity / 64 + 2), len: 0 }
+    }
+
+    /// Appends the lowest `count` bits of a word, at most 64, whose others are not set.
+    fn append(&mut self, word: u64, count: usize) {
+        let taken = self.len % 64;
+        match self.words.last_mut().filter(|_| taken > 0) {
+            Some(last) => {
+                *last |= word << taken;
+                if taken + count > 64 {
+                    self.words.push(word >> (64 - taken));
+                }
+            }
+            None => self.words.push(word),
+        }
+        self.len += count;
+    }
+
+    fn finish(self) -> BooleanBuffer {
+        BooleanBuffer::new(Buffer::from_vec(self.words), 0, self.len)
     }
 }
 
@@ -147,7 +212,7 @@ fn evaluate(
 }
 
 /// An integer that is known, of any type that [`Tabulated::select`] reads.
-fn integer(value: &Precision<ScalarValue>) -> Option<i64> {
+pub(super) fn integer(value: &Precision<ScalarValue>) -> Option<i64> {
     match value.get_value()? {
         ScalarValue::Int8(value) => value.map(i64::from),
         ScalarValue::Int16(value) => value.map(i64::from),
@@ -157,5 +222,39 @@ fn integer(value: &Precision<ScalarValue>) -> Option<i64> {
         ScalarValue::UInt16(value) => value.map(i64::from),
         ScalarValue::UInt32(value) => value.map(i64::from),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_of_any_count_follow_one_another() {
+        let counts = [64, 1, 63, 64, 17, 47, 5, 64, 64, 0, 30];
+        let (mut bits, mut expected) = (Bits::new(0), Vec::new());
+        let mut word = 0x9E37_79B9_7F4A_7C15_u64;
+        for count in counts {
+            word = word.rotate_left(13).wrapping_mul(5);
+            let kept = if count == 64 { word } else { word & ((1 << count) - 1) };
+            bits.append(kept, count);
+            expected.extend((0..count).map(|bit| kept >> bit & 1 == 1));
+        }
+        assert_eq!(bits.finish(), BooleanBuffer::from(expected));
+    }
+
+    #[test]
+    fn integers_beyond_the_range_pass() {
+        // Of 100 to 227 the even ones.
+        let passes = vec![0x5555_5555_5555_5555; 2];
+        let passes = [passes, vec![u64::MAX]].concat();
+        let table = Tabulated { column: 0, first: 100, passes, null_passes: false, part: 0.5 };
+        let values: Vec<i64> = vec![100, 101, 226, 227, 228, 99, i64::MIN, i64::MAX, 0, -1];
+        let values: ArrayRef = Arc::new(Int64Array::from(values));
+        let passed: Vec<bool> = table.select(&values).iter().collect();
+        assert_eq!(passed, [true, false, true, false, true, true, true, true, true, true]);
+        let small: ArrayRef = Arc::new(Int64Array::from(vec![Some(102), None, Some(103)]));
+        let passed: Vec<bool> = table.select(&small).iter().collect();
+        assert_eq!(passed, [true, false, false]);
     }
 }
