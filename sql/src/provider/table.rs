@@ -1,6 +1,6 @@
 //! [`SiltTable`]: a table at one snapshot, as DataFusion sees it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -43,6 +43,8 @@ pub(crate) struct SiltTable {
     tree: Tree,
     /// None in a plan that is kept; see [`SiltTable::detached`].
     snapshot: Option<Snapshot>,
+    /// Planning asks for them many times.
+    statistics: OnceLock<Arc<Statistics>>,
 }
 
 impl SiltTable {
@@ -68,7 +70,8 @@ impl SiltTable {
             None => Constraints::default(),
         };
         let (to_tree, snapshot) = (to_tree.into(), Some(snapshot));
-        Ok(Self { name, schema, to_tree, key, shape, constraints, tree, snapshot })
+        let statistics = OnceLock::new();
+        Ok(Self { name, schema, to_tree, key, shape, constraints, tree, snapshot, statistics })
     }
 
     /// The same table at no moment: for plans that are kept, since a snapshot in use keeps old
@@ -83,6 +86,7 @@ impl SiltTable {
             constraints: self.constraints.clone(),
             tree: self.tree.clone(),
             snapshot: None,
+            statistics: OnceLock::new(),
         }
     }
 
@@ -101,7 +105,7 @@ impl SiltTable {
     /// About how many rows are read to answer `filters`.
     pub(crate) fn rows_read(&self, filters: &[Expr]) -> Result<usize> {
         let filters: Vec<&Expr> = filters.iter().collect();
-        let mut statistics = self.table_statistics();
+        let mut statistics = Statistics::clone(&self.table_statistics());
         self.narrow(&mut statistics, &self.shape.plan(&filters))?;
         Ok(statistics.num_rows.get_value().copied().unwrap_or(0))
     }
@@ -135,7 +139,11 @@ impl SiltTable {
     }
 
     /// Statistics of the whole table at its snapshot, by SQL column.
-    pub(crate) fn table_statistics(&self) -> Statistics {
+    pub(crate) fn table_statistics(&self) -> Arc<Statistics> {
+        Arc::clone(self.statistics.get_or_init(|| Arc::new(self.stored_statistics())))
+    }
+
+    fn stored_statistics(&self) -> Statistics {
         let Some(snapshot) = &self.snapshot else { return Statistics::new_unknown(&self.schema) };
         let stored = self.tree.statistics(snapshot);
         let rows = usize::try_from(stored.rows).unwrap_or(usize::MAX);
@@ -215,7 +223,7 @@ impl TableProvider for SiltTable {
     }
 
     fn statistics(&self) -> Option<Statistics> {
-        Some(self.table_statistics())
+        Some(Statistics::clone(&self.table_statistics()))
     }
 
     async fn scan(
@@ -258,7 +266,7 @@ impl TableProvider for SiltTable {
             _ => Some(Predicate::And(prune)),
         };
         let every_filter_exact = plan.exact.iter().all(|exact| *exact);
-        let mut statistics = self.table_statistics();
+        let mut statistics = Statistics::clone(&self.table_statistics());
         self.narrow(&mut statistics, &plan)?;
         let access = match plan.access {
             Access::Ranges(ranges) => {
