@@ -20,7 +20,7 @@ const fn path(name: &'static str, off: fn(&mut Builder), cases: &'static [Cases]
 }
 
 /// All paths, those of the query layer first.
-pub const PATHS: [Path; 18] = [
+pub const PATHS: [Path; 19] = [
     path(
         "point_statements",
         |builder| builder.sql_options().point_statements = false,
@@ -53,6 +53,7 @@ pub const PATHS: [Path; 18] = [
         &[Cases::Events, Cases::Tpch],
     ),
     path("joins", |builder| builder.sql_options().scan.joins = false, &[Cases::Graph, Cases::Tpch]),
+    path("narrows", |builder| builder.sql_options().scan.narrows = false, &[Cases::Tpch]),
     path("seeks", |builder| builder.sql_options().scan.seeks = false, &[Cases::Graph, Cases::Tpch]),
     path(
         "small",

@@ -56,6 +56,8 @@ pub struct ScanOptions {
     pub dynamic: bool,
     /// Inner joins are put in the order that is estimated to touch the fewest rows.
     pub joins: bool,
+    /// Inputs of joins by several columns leave out early what finds no partner in another table.
+    pub narrows: bool,
     /// A join of few rows with a table by its key reads that table by seeks.
     pub seeks: bool,
     /// Queries that read few rows are planned for one partition.
@@ -72,6 +74,7 @@ impl Default for ScanOptions {
             aggregates: true,
             dynamic: true,
             joins: true,
+            narrows: true,
             seeks: true,
             small: true,
             shared: true,

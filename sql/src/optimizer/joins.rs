@@ -10,10 +10,12 @@
 //! Columns that equalities connect through others are equal as well ([`classes`]): a join by them
 //! may come first. And what a join asks of the columns of the input that streams through it, the
 //! scan of that input leaves out before any join ([`crate::provider`]'s dynamic filters): all joins
-//! that the rows stream through before have less to do.
+//! that the rows stream through before have less to do. Where it cannot be asked so, a semi-join with
+//! another table may do it ([`narrowed`]).
 
 mod classes;
 mod estimate;
+mod narrowed;
 
 use std::sync::Arc;
 
@@ -62,6 +64,8 @@ const ASKED_MAX: f64 = 0.6;
 pub(crate) struct JoinOrder {
     /// Whether few rows seek the table that they are joined with.
     pub(crate) seeks: bool,
+    /// Whether inputs are narrowed by what is left of another table ([`narrowed`]).
+    pub(crate) narrows: bool,
 }
 
 impl OptimizerRule for JoinOrder {
@@ -74,7 +78,7 @@ impl OptimizerRule for JoinOrder {
         plan: LogicalPlan,
         _: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        reorder_below(plan, self.seeks)
+        reorder_below(plan, self)
     }
 }
 
@@ -109,7 +113,7 @@ impl OptimizerRule for CrossedOnly {
     }
 }
 
-fn reorder_below(plan: LogicalPlan, seeks: bool) -> Result<Transformed<LogicalPlan>> {
+fn reorder_below(plan: LogicalPlan, rule: &JoinOrder) -> Result<Transformed<LogicalPlan>> {
     use datafusion::common::tree_node::TreeNode;
     let mut parts = Parts::default();
     let schema = Arc::clone(plan.schema());
@@ -121,18 +125,18 @@ fn reorder_below(plan: LogicalPlan, seeks: bool) -> Result<Transformed<LogicalPl
         LogicalPlan::Join(join) if is_semi_over_inner(join) => {
             parts.flatten(LogicalPlan::clone(&join.left));
             if !parts.narrow(join)? {
-                return plan.map_children(|plan| reorder_below(plan, seeks));
+                return plan.map_children(|plan| reorder_below(plan, rule));
             }
             true
         }
-        _ => return plan.map_children(|plan| reorder_below(plan, seeks)),
+        _ => return plan.map_children(|plan| reorder_below(plan, rule)),
     };
     if !parts.are_known() {
-        return plan.map_children(|plan| reorder_below(plan, seeks));
+        return plan.map_children(|plan| reorder_below(plan, rule));
     }
     let mut any = false;
     for input in &mut parts.inputs {
-        let below = reorder_below(std::mem::take(input), seeks)?;
+        let below = reorder_below(std::mem::take(input), rule)?;
         any |= below.transformed;
         *input = below.data;
     }
@@ -140,11 +144,11 @@ fn reorder_below(plan: LogicalPlan, seeks: bool) -> Result<Transformed<LogicalPl
     let least = if narrowed { 2 } else { 3 };
     if !(least..=INPUTS_MAX).contains(&count) {
         return match any {
-            true => plan.map_children(|plan| reorder_below(plan, seeks)),
+            true => plan.map_children(|plan| reorder_below(plan, rule)),
             false => Ok(Transformed::no(plan)),
         };
     }
-    let mut joined = parts.join(seeks)?;
+    let mut joined = parts.join(rule)?;
     if joined.schema() != &schema {
         let projection = Projection::new_from_schema(Arc::new(joined), schema);
         joined = LogicalPlan::Projection(projection);
@@ -315,7 +319,7 @@ impl Parts {
         Some(set)
     }
 
-    fn join(mut self, seeks: bool) -> Result<LogicalPlan> {
+    fn join(mut self, rule: &JoinOrder) -> Result<LogicalPlan> {
         let inputs: Vec<Input> = self.inputs.iter().map(Input::new).collect();
         let (mut edges, mut filters) = (Vec::new(), Vec::new());
         // Whatever moved an equality into a join's filter, it connects inputs as keys do.
@@ -339,7 +343,7 @@ impl Parts {
         }
         for (class, (a, left), (b, right)) in classes.pairs() {
             let distinct = distinct(&inputs, (a, &left), (b, &right));
-            let is_sought = |set, expr| seeks && is_sought(&inputs, set, expr);
+            let is_sought = |set, expr| rule.seeks && is_sought(&inputs, set, expr);
             let sought = (is_sought(a, &left), is_sought(b, &right));
             edges.push(Edge { left: a, right: b, keys: (left, right), class, distinct, sought });
         }
@@ -359,6 +363,9 @@ impl Parts {
                 .unwrap_or_else(|| search.exhaustive(&rows, all, true).unwrap_or_default()),
             _ => search.greedy(&rows),
         };
+        if rule.narrows {
+            narrowed::narrow(&mut self.inputs, &inputs, &edges, &tree)?;
+        }
         let filters: Vec<(Set, Expr)> = filters
             .into_iter()
             .map(|filter| (self.set_of(&filter).unwrap_or(all), filter))

@@ -52,7 +52,10 @@ pub(crate) fn logical_rules(options: &ScanOptions) -> Vec<Arc<dyn OptimizerRule 
     let mut rules = Optimizer::new().rules;
     let after = rules.iter().position(|rule| rule.name() == "push_down_filter");
     if let (true, Some(after)) = (options.joins, after) {
-        rules.insert(after + 1, Arc::new(JoinOrder { seeks: options.seeks }));
+        rules.insert(
+            after + 1,
+            Arc::new(JoinOrder { seeks: options.seeks, narrows: options.narrows }),
+        );
         for rule in rules.iter_mut().filter(|rule| rule.name() == "eliminate_cross_join") {
             *rule = Arc::new(CrossedOnly(Arc::clone(rule)));
         }

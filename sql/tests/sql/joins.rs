@@ -569,3 +569,63 @@ fn join_by_a_column_of_which_nothing_is_known_is_taken_to_give_rows() {
     let rows: u64 = rows.split(')').next().unwrap().parse().unwrap();
     assert!((1_000..=10_000).contains(&rows), "{join}");
 }
+
+/// A table of parts, who supplies which, and what was sold of whom.
+fn supplies(narrows: bool) -> Db {
+    let scan = ScanOptions { narrows, ..ScanOptions::default() };
+    let options = SqlOptions { threads: 2, scan, ..SqlOptions::default() };
+    let shared = Shared::in_memory(silt_storage::Options::default(), options).unwrap();
+    let mut db = Db { session: Session::new(shared) };
+    db.try_run(
+        "CREATE TABLE parts (p_id BIGINT PRIMARY KEY, p_size BIGINT);
+         CREATE TABLE supplies (s_part BIGINT, s_maker BIGINT, s_cost BIGINT,
+             PRIMARY KEY (s_part, s_maker));
+         CREATE TABLE sales (l_id BIGINT PRIMARY KEY, l_part BIGINT, l_maker BIGINT, l_number BIGINT);
+         INSERT INTO parts SELECT value, value % 50 FROM generate_series(0, 19999);
+         INSERT INTO supplies SELECT value / 4, value % 4 * 25 + value / 4 % 25, value % 97
+             FROM generate_series(0, 79999);
+         INSERT INTO sales SELECT value, value * 7919 % 20011, value % 100, value % 13
+             FROM generate_series(0, 99999)",
+    )
+    .unwrap();
+    db.session.shared().engine().flush().unwrap();
+    db
+}
+
+#[test]
+fn what_finds_no_partner_in_another_table_is_left_out_before_it_is_collected() {
+    let mut db = supplies(true);
+    let plan = db.rows(
+        "EXPLAIN SELECT sum(s_cost) FROM parts, supplies, sales
+         WHERE p_id = l_part AND s_part = l_part AND s_maker = l_maker AND p_size = 7",
+    );
+    let semi = |line: &&str| line.contains("Semi") && line.contains("s_part@0)");
+    assert_eq!(plan.lines().filter(semi).count(), 1, "{plan}");
+    let mut db = supplies(false);
+    let plan = db.rows(
+        "EXPLAIN SELECT sum(s_cost) FROM parts, supplies, sales
+         WHERE p_id = l_part AND s_part = l_part AND s_maker = l_maker AND p_size = 7",
+    );
+    assert_eq!(plan.lines().filter(semi).count(), 0, "{plan}");
+}
+
+#[test]
+fn joins_of_narrowed_inputs_answer_like_joins_of_all_rows() {
+    let (mut narrowed, mut whole) = (supplies(true), supplies(false));
+    for condition in [
+        "p_size = 7",
+        "p_size < 3 AND l_number <> 5",
+        "p_size = 7 AND s_cost > 40",
+        "p_size IN (1, 48) OR p_id = 3",
+        "p_size = 70",
+    ] {
+        let sql = format!(
+            "SELECT count(*), sum(s_cost * l_number), min(l_id), max(p_size), count(DISTINCT s_maker)
+             FROM parts, supplies, sales
+             WHERE p_id = l_part AND s_part = l_part AND s_maker = l_maker AND ({condition})"
+        );
+        let rows = narrowed.rows(&sql);
+        assert_eq!(rows, whole.rows(&sql), "{sql}");
+        assert_eq!(rows.starts_with("0 "), condition == "p_size = 70", "{rows}");
+    }
+}

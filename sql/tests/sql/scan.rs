@@ -11,6 +11,7 @@ const NONE: ScanOptions = ScanOptions {
     aggregates: false,
     dynamic: false,
     joins: false,
+    narrows: false,
     seeks: false,
     small: false,
     shared: false,

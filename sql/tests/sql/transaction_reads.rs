@@ -193,6 +193,7 @@ fn a_transaction_reads_alike_without_the_fast_paths() {
         aggregates: false,
         dynamic: false,
         joins: false,
+        narrows: false,
         seeks: false,
         small: false,
         shared: false,

@@ -2,12 +2,14 @@
 //!
 //! Guesses, where tables know nothing: an equality keeps one row in twenty, a range three in ten.
 
+use std::sync::Arc;
+
 use datafusion::common::{Column, ScalarValue, Statistics};
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
-    Between, BinaryExpr, Expr, JoinType, LogicalPlan, Operator, TableScan,
+    Between, BinaryExpr, Expr, Join, JoinType, LogicalPlan, Operator, TableScan,
 };
 
 use crate::provider::SiltTable;
@@ -32,7 +34,7 @@ pub(super) struct Input {
 
 /// What a table knows.
 struct Table {
-    statistics: Statistics,
+    statistics: Arc<Statistics>,
     names: Vec<String>,
     /// The position of the only key column.
     key: Option<usize>,
@@ -118,7 +120,10 @@ fn rows(plan: &LogicalPlan, table: Option<&Table>) -> f64 {
             let of = |plan: &LogicalPlan| rows(plan, scan_of(plan).and_then(Table::of).as_ref());
             let (left, right) = (of(&join.left), of(&join.right));
             match join.join_type {
-                JoinType::LeftSemi => (left * 0.5).min(right),
+                JoinType::LeftSemi => match part_of_key(join) {
+                    Some(part) => left * part,
+                    None => (left * 0.5).min(right),
+                },
                 JoinType::LeftAnti => left * 0.5,
                 JoinType::RightSemi | JoinType::RightAnti => right * 0.5,
                 _ => left.max(right),
@@ -132,6 +137,14 @@ fn rows(plan: &LogicalPlan, table: Option<&Table>) -> f64 {
             _ => ROWS_UNKNOWN,
         },
     }
+}
+
+/// The part of a table's keys that a semi-join asks for, if it asks for keys.
+fn part_of_key(semi: &Join) -> Option<f64> {
+    let [(_, Expr::Column(key))] = semi.on.as_slice() else { return None };
+    let partner = Input::new(&semi.right);
+    let (_, is_key) = partner.distinct(key)?;
+    is_key.then(|| partner.rows / partner.base_rows)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
