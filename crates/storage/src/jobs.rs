@@ -401,6 +401,7 @@ impl Core {
                 self.context.sweep.put_back(obsolete);
                 return Err(Error::io(&path, "remove", error));
             }
+            self.context.shadows.forget_file(id);
             EngineCounters::add(&self.context.counters.files_removed, 1);
         }
         let needed = self.first_segment_needed();

@@ -209,6 +209,12 @@ impl ShadowCache {
         self.shadows.lock().contains_key(&SourceId::File(file))
     }
 
+    /// Forgets what is known of a file that nobody reads any more: it would take up room until
+    /// other sources want it.
+    pub(crate) fn forget_file(&self, file: u64) {
+        self.shadows.lock().remove(&SourceId::File(file));
+    }
+
     /// The shadow on a source of so many groups.
     fn shadow(&self, id: SourceId, groups: usize) -> Arc<Shadow> {
         let now = self.clock.fetch_add(1, Ordering::Relaxed);

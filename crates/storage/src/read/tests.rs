@@ -831,6 +831,29 @@ fn flushes_and_compactions_leave_bitmaps_for_readers_to_come() {
 }
 
 #[test]
+fn what_is_known_of_files_goes_with_them() {
+    let mut tree = Harness::new(small_options());
+    let files = |tree: &Harness| {
+        let view = tree.state().read_view();
+        view.version.files().map(|(_, file)| file.id).collect::<Vec<_>>()
+    };
+    let mut gone = Vec::new();
+    for round in 1..=3 {
+        tree.put_all(0..1_000, round);
+        tree.engine.flush().unwrap();
+        tree.engine.compact(tree.id).unwrap();
+        while tree.engine.run_job().unwrap() {}
+        let rows = tree.scan(&ordered(ScanOrder::Unordered), &tree.engine.snapshot());
+        assert_eq!(rows.len(), 1_000);
+        let (live, shadows) = (files(&tree), &tree.state().context().shadows);
+        assert!(live.iter().all(|id| shadows.knows_file(*id)), "the scan asked for them");
+        let left: Vec<_> = gone.iter().filter(|id| shadows.knows_file(**id)).collect();
+        assert!(left.is_empty(), "{left:?} of {gone:?}, live {live:?}");
+        gone.extend(live);
+    }
+}
+
+#[test]
 fn runs_put_together_keep_the_columns_that_readers_asked_for() {
     let mut tree = Harness::new(small_options());
     tree.put_all(0..500, 0);
