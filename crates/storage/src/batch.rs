@@ -82,6 +82,11 @@ impl EntryBytes {
         &self.bytes[self.key_len as usize..]
     }
 
+    /// The key, and the row behind it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Bytes of both.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()

@@ -15,6 +15,7 @@
 //! 3. Leaves are never put together, and the first entry that a leaf may hold never changes.
 
 use std::cmp::Ordering;
+use std::hint::black_box;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
@@ -141,6 +142,9 @@ impl Memtable for LeafMemtable {
             let Some(leaf) = top.leaves.get(at).map(Arc::clone) else { return };
             let entries = leaf.entries.read();
             drop(top);
+            if shown.is_some() {
+                entries.touch();
+            }
             for at in entries.position(&start)..entries.len() {
                 let stored = entries.get(at);
                 if is_above(stored.entry.key(), end) || visitor(stored.shown()).is_break() {
@@ -281,6 +285,16 @@ impl Entries {
     /// The entry at `at`, by order.
     fn get(&self, at: usize) -> &Stored {
         &self.stored[usize::from(self.places[at])]
+    }
+
+    /// Reads from each entry. In key order they lie all over the log's buffers: asked for together,
+    /// they are waited for together.
+    fn touch(&self) {
+        let ends = |stored: &Stored| {
+            let bytes = stored.entry.bytes();
+            bytes.first().zip(bytes.last()).map_or(0, |(first, last)| first ^ last)
+        };
+        black_box(self.stored.iter().map(ends).fold(0, |all, byte| all ^ byte));
     }
 
     /// How many entries stand before `place`.
