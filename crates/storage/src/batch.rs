@@ -82,6 +82,12 @@ impl EntryBytes {
         &self.bytes[self.key_len as usize..]
     }
 
+    /// Bytes of the key.
+    #[inline]
+    pub(crate) fn key_len(&self) -> usize {
+        self.key_len as usize
+    }
+
     /// The key, and the row behind it.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -352,6 +358,9 @@ impl Operations {
 pub(crate) fn hash_of(tree: TreeId, key: &[u8]) -> u64 {
     XxHash3_64::oneshot_with_seed(u64::from(tree.0), key)
 }
+
+/// Bytes of a key that [`prefix_of`] takes in.
+pub(crate) const PREFIX_BYTES: usize = size_of::<u128>();
 
 /// The first sixteen bytes, big-endian, short keys padded with zeroes: orders as the keys do, but
 /// for ties.

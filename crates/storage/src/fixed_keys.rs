@@ -14,6 +14,8 @@ use crate::batch::prefix_of;
 
 /// Rows among which a key is looked for without a branch.
 const WINDOW: usize = 16;
+/// So many windows are looked through one after another before steps double.
+const NEAR: usize = 6;
 /// Where the newer side has fewer than one key for this many rows, each is looked for by itself;
 /// else both sides are walked.
 const SEARCH_BELOW: usize = 8;
@@ -64,6 +66,12 @@ impl FixedKeys {
             return None;
         }
         Some(Self { width, keys: range.map(|index| prefix_of(keys.get(index))).collect() })
+    }
+
+    /// Those that have these numbers, ascending, and are of this width.
+    pub(crate) fn of_numbers(width: usize, keys: Vec<u128>) -> Self {
+        debug_assert!(width <= size_of::<u128>() && keys.is_sorted());
+        Self { width, keys }
     }
 
     /// Memory held.
@@ -178,10 +186,13 @@ fn mark<T: Copy + Ord>(older: &[T], newer: &[T], rows: &mut [u64]) {
         return;
     }
     for &key in newer {
-        let mut step = WINDOW;
+        let (mut step, mut near) = (WINDOW, NEAR);
         while row + step <= older.len() && older[row + step - 1] < key {
             row += step;
-            step *= 2;
+            match near.checked_sub(1) {
+                Some(left) => near = left,
+                None => step *= 2,
+            }
         }
         let mut end = older.len().min(row + step);
         while end - row > WINDOW {

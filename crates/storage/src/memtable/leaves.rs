@@ -22,7 +22,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::{KeyBounds, MemEntry, Memtable};
-use crate::batch::{EntryBytes, prefix_of};
+use crate::batch::{EntryBytes, PREFIX_BYTES, prefix_of};
 use crate::{OpKind, SeqNo};
 
 /// Entries of a full leaf: places in it are bytes.
@@ -72,8 +72,6 @@ struct Place<'a> {
     key: &'a [u8],
     rank: (u64, u8),
 }
-
-const PREFIX_BYTES: usize = 16;
 
 impl Default for LeafMemtable {
     fn default() -> Self {

@@ -23,7 +23,7 @@ use silt_codec::{BatchBuilder, ColumnId, KeyBuffer, Schemas};
 
 use super::TreeMemtable;
 use super::arrivals::ENTRY_BYTES;
-use crate::batch::{EntryBytes, prefix_of};
+use crate::batch::{EntryBytes, PREFIX_BYTES, prefix_of};
 use crate::fixed_keys::{FixedKeys, NarrowKeys};
 use crate::{OpKind, Result, SeqNo};
 
@@ -188,21 +188,30 @@ impl MemRun {
         order.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| key(*left).cmp(key(*right))));
         order.dedup_by(|(a, right), (b, left)| a == b && key(*left) == key(*right));
 
-        let bytes = order.iter().map(|(_, index)| key(*index).len()).sum();
+        // Numbers that are whole keys need no look at the keys, which lie all over the log's buffers.
+        let width = entries.first().map(|(entry, _)| entry.key_len());
+        let width = width.filter(|width| {
+            *width <= PREFIX_BYTES && entries.iter().all(|(entry, _)| entry.key_len() == *width)
+        });
+        let bytes = order.iter().map(|(_, index)| entries[*index as usize].0.key_len()).sum();
         let mut keys = KeyBuffer::with_capacity(order.len(), bytes);
         let mut kinds = BooleanBufferBuilder::new(order.len());
         let mut any_delete = false;
         let mut entries: Vec<Option<_>> = entries.into_iter().map(Some).collect();
-        let take = |&(_, index): &(u128, u32)| {
+        let take = |&(prefix, index): &(u128, u32)| {
             let (entry, kind) = entries[index as usize].take().expect("each index comes once");
-            keys.push(entry.key());
+            match width {
+                Some(width) => keys.push(&prefix.to_be_bytes()[..width]),
+                None => keys.push(entry.key()),
+            }
             kinds.append(kind == OpKind::Delete);
             any_delete |= kind == OpKind::Delete;
             (entry, kind)
         };
         let entries: Vec<_> = order.iter().map(take).collect();
         let each = size_of::<usize>() + ENTRY_BYTES;
-        let fixed = FixedKeys::of(&keys, 0..keys.len());
+        let numbers = || order.iter().map(|(prefix, _)| *prefix).collect();
+        let fixed = width.map(|width| FixedKeys::of_numbers(width, numbers()));
         let fixed_bytes = fixed.as_ref().map_or(0, FixedKeys::bytes);
         let run = Self {
             id: NEXT_RUN.fetch_add(1, Ordering::Relaxed),
