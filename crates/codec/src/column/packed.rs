@@ -23,8 +23,8 @@ use super::bits::{BYTES_PER_BIT, VECTOR, Word, mask, test_all, unpack_single, wi
 use super::cursor::{Cursor, put_array, put_u64};
 use crate::{Error, Result};
 
+mod coarse;
 mod search;
-mod zones;
 
 /// The bytes that a patch costs: its position and its value.
 const PATCH_BYTES: usize = 10;
@@ -39,7 +39,7 @@ pub(super) struct IntBlock {
     vectors: Box<[Vector]>,
     data: Buffer,
     len: usize,
-    zones: Zones,
+    coarse: Coarse,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -146,8 +146,8 @@ macro_rules! with_unpacked {
 
 mod sums;
 
+use coarse::Coarse;
 pub(super) use sums::Sums;
-use zones::Zones;
 
 impl IntBlock {
     /// Reads a block of `len` integers and checks everything that reading a value relies on.
@@ -167,7 +167,7 @@ impl IntBlock {
             vector.check(&data, VECTOR.min(len - index * VECTOR))?;
             vectors.push(vector);
         }
-        Ok(Self { vectors: vectors.into(), data, len, zones: Zones::default() })
+        Ok(Self { vectors: vectors.into(), data, len, coarse: Coarse::default() })
     }
 
     /// The number of integers.
@@ -300,9 +300,9 @@ impl IntBlock {
 
     /// One bit for each integer of the vectors `vectors`: whether it lies in `interval`.
     ///
-    /// A vector whose base and width say so is answered without looking at its values; so are the
-    /// zones of blocks that are filtered often. In others the differences are compared as they are
-    /// packed, in their own narrow word.
+    /// A vector whose base and width say so is answered without looking at its values. Of wide
+    /// numbers that are compared again their highest bits are ([`Coarse`]), and in others the
+    /// differences as they are packed, in their own narrow word.
     pub(super) fn test(&self, vectors: Range<usize>, interval: Interval) -> Vec<u64> {
         let mut words = vec![0; vectors.len() * WORDS_PER_VECTOR];
         let parts = words.as_chunks_mut::<WORDS_PER_VECTOR>().0;
@@ -311,7 +311,7 @@ impl IntBlock {
             is_cut |= self.test_vector(index, interval, words);
         }
         if is_cut {
-            self.zones.cut();
+            self.coarse.cut();
         }
         words
     }
@@ -328,13 +328,12 @@ impl IntBlock {
         let mut is_cut = false;
         match interval.above(vector.base) {
             Some((low, high)) if low <= greatest => {
-                if low == 0 && high >= greatest {
+                let high = high.min(greatest);
+                if low == 0 && high == greatest {
                     words.fill(u64::MAX);
-                } else if self.test_zones(index, interval, words) {
-                    return false;
-                } else {
+                } else if !self.test_coarse(index, (low, high), words) {
                     is_cut = true;
-                    with_unpacked!(self, vector, unpacked => test_words(unpacked, low, high.min(greatest), words));
+                    with_unpacked!(self, vector, unpacked => test_words(unpacked, low, high, words));
                 }
             }
             _ => words.fill(0),
