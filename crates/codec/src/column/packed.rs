@@ -29,8 +29,6 @@ mod search;
 /// The bytes that a patch costs: its position and its value.
 const PATCH_BYTES: usize = 10;
 const HEADER_BYTES: usize = 16;
-/// Unpacking a vector costs about as much as this many single values.
-const UNPACK_WORTH: usize = 48;
 const WORDS_PER_VECTOR: usize = VECTOR / 64;
 
 /// A block of packed integers.
@@ -255,7 +253,7 @@ impl IntBlock {
         out: &mut Vec<T>,
     ) {
         let base = vector.base.wrapping_add(bias);
-        if part.len() < UNPACK_WORTH {
+        if part.len() < vector.unpack_worth() {
             out.extend(part.map(|index| T::of(base, self.difference(vector, index))));
             return;
         }
@@ -284,16 +282,29 @@ impl IntBlock {
         for run in indices.chunk_by(|&a, &b| vector_of(a) == vector_of(b)) {
             let vector = &self.vectors[vector_of(run[0])];
             let base = vector.base.wrapping_add(bias);
-            if run.len() < UNPACK_WORTH || vector.width == 0 || vector.patches > 0 {
+            if run.len() < vector.unpack_worth() || vector.width == 0 {
                 out.extend(
                     run.iter().map(|&index| {
                         T::of(base, self.difference(vector, index as usize % VECTOR))
                     }),
                 );
-            } else {
-                with_unpacked!(self, vector, unpacked => {
-                    out.extend(run.iter().map(|&index| T::of(base, unpacked[index as usize % VECTOR].widen())));
-                });
+                continue;
+            }
+            let first = out.len();
+            with_unpacked!(self, vector, unpacked => {
+                out.extend(run.iter().map(|&index| T::of(base, unpacked[index as usize % VECTOR].widen())));
+            });
+            if vector.patches > 0 {
+                let (positions, values) = self.patches(vector);
+                let mut patched = [0_u64; WORDS_PER_VECTOR];
+                positions.iter().for_each(|at| patched[usize::from(*at) / 64] |= 1 << (at % 64));
+                for (out, &index) in out[first..].iter_mut().zip(run) {
+                    let at = index as usize % VECTOR;
+                    if patched[at / 64] >> (at % 64) & 1 == 1 {
+                        let place = positions.partition_point(|other| usize::from(*other) < at);
+                        *out = T::of(base, values[place]);
+                    }
+                }
             }
         }
     }
@@ -395,6 +406,17 @@ fn test_words<W: Word>(
 }
 
 impl Vector {
+    /// To unpack all costs about as much as so many by themselves: the narrower they are, the more
+    /// come out of one step.
+    fn unpack_worth(&self) -> usize {
+        match self.width {
+            0..=8 => 8,
+            9..=16 => 12,
+            17..=32 => 24,
+            _ => 48,
+        }
+    }
+
     fn parse(header: &[u8]) -> Self {
         let field =
             |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("half a header"));

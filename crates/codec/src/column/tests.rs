@@ -767,6 +767,31 @@ fn sums_of_packed_numbers_are_those_of_their_values() {
 }
 
 #[test]
+fn numbers_taken_are_those_that_stand_there_however_wide_and_patched() {
+    let mut random = Random(13);
+    for bits in [0, 5, 12, 20, 40] {
+        for outliers in [0, 97, 400] {
+            let number = |row: u64, random: &mut Random| match row {
+                _ if outliers > 0 && row % outliers == 3 => i64::MIN / 2 + row.cast_signed(),
+                _ => (random.next() & ((1 << bits) - 1)).cast_signed(),
+            };
+            let numbers: Vec<i64> = (0..3_000).map(|row| number(row, &mut random)).collect();
+            let array: ArrayRef =
+                Arc::new(arrow_array::Int64Array::from_iter_values(numbers.iter().copied()));
+            let (_, chunk) = round_trip(&array);
+            for one_in in [1, 3, 10, 40, 100, 700] {
+                let places: Vec<u32> =
+                    (0..3_000).filter(|_| random.next().is_multiple_of(one_in)).collect();
+                let taken = chunk.take(&places).unwrap();
+                let expected = places.iter().map(|&place| numbers[place as usize]);
+                let expected = arrow_array::Int64Array::from_iter_values(expected);
+                assert_eq!(&*taken, &expected as &dyn Array, "{bits} bits, one in {one_in}");
+            }
+        }
+    }
+}
+
+#[test]
 fn numbers_are_the_values_and_lie_within_their_bounds() {
     let mut random = Random(12);
     let mut done = 0;

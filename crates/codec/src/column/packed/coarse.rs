@@ -161,7 +161,7 @@ mod tests {
     fn rows_whose_high_bits_are_a_bounds_are_looked_at_more_closely() {
         // Of 36 bits the highest 16 are kept; four rows have the same.
         let values: Vec<i64> =
-            (0..VECTOR as i64).map(|row| (row / 4 << 28) + (row % 4 << 18)).collect();
+            (0..VECTOR as i64).map(|row| ((row / 4) << 28) + ((row % 4) << 18)).collect();
         let block = block(&values);
         assert_eq!(block.vectors[0].width, 36);
         let far = [0, 1 << 20, 5 << 28, 100 << 28, 255 << 28];
