@@ -6,7 +6,6 @@
 //! both: what it gives is the same, since rows of other keys would find no partner. Where they are
 //! many the join runs as planned, over what was collected and the rest of the build side.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::filter;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{JoinType, Result, internal_err};
+use datafusion::common::{HashSet, JoinType, Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -283,7 +282,7 @@ async fn decide(
     let Some((scan, _)) = scan else { return internal_err!("an index join has a scan below") };
     let mut rest = join.left().execute(0, Arc::clone(context))?;
     let (mut batches, mut rows) = (Vec::new(), 0);
-    let mut keys = Keys { seek, scan, join, found: HashSet::new(), buffer: KeyBuffer::new() };
+    let mut keys = Keys { seek, scan, join, found: HashSet::default(), buffer: KeyBuffer::new() };
     let mut is_small = true;
     while is_small && let Some(batch) = rest.next().await {
         let batch = batch?;
@@ -350,12 +349,16 @@ impl Keys<'_> {
             // A value longer than any key; the join finds no partner for it either way.
             return Ok(false);
         }
+        // Where it turns out that they are too many, no key is looked at in vain.
         for key in self.buffer.iter() {
             if !self.found.contains(key) {
+                if self.found.len() == self.seek.keys_max {
+                    return Ok(false);
+                }
                 self.found.insert(key.to_vec());
             }
         }
-        Ok(self.found.len() <= self.seek.keys_max)
+        Ok(true)
     }
 
     /// The way to their rows for each partition of the scan.
