@@ -68,9 +68,26 @@ impl KeyCodec {
     /// `Invalid` for a NULL where none may be, a value of another type, a key over
     /// [`KEY_BYTES_MAX`]; `out` is as it was.
     pub fn encode_values(&self, values: &[ValueRef<'_>], out: &mut Vec<u8>) -> Result<()> {
-        let fields = self.prefix(values.len())?;
+        self.encode(values.len(), values.iter().copied(), out)
+    }
+
+    /// As [`encode_values`](Self::encode_values), of all values of a row.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn encode_row(&self, row: &RowBuffer, out: &mut Vec<u8>) -> Result<()> {
+        self.encode(row.len(), row.iter(), out)
+    }
+
+    fn encode<'v>(
+        &self,
+        len: usize,
+        values: impl Iterator<Item = ValueRef<'v>>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let fields = self.prefix(len)?;
         let start = out.len();
-        let put = fields.iter().zip(values).try_for_each(|(field, value)| field.put(*value, out));
+        let put = fields.iter().zip(values).try_for_each(|(field, value)| field.put(value, out));
         let put = put.and_then(|()| check_size(out.len() - start));
         if put.is_err() {
             out.truncate(start);

@@ -35,6 +35,9 @@ const TENTH: [f64; EXPONENT_MAX as usize + 1] = [
     1e-15, 1e-16, 1e-17, 1e-18,
 ];
 
+/// So many floats are decoded one by one.
+const FEW: usize = 32;
+
 /// Adding this to a float of less than 2^51 leaves the nearest whole number in its lowest bits.
 /// Both directions vectorise, where the conversion instructions do not.
 const MAGIC: f64 = 6_755_399_441_055_744.0;
@@ -182,6 +185,9 @@ impl Alp {
 
     /// The floats of `range`.
     pub(super) fn decode<F: Float>(&self, range: Range<usize>) -> Vec<F> {
+        if range.len() <= FEW {
+            return range.map(|row| self.get(row)).collect();
+        }
         let mut integers = Vec::<i64>::new();
         self.integers.extend(range.clone(), 0, &mut integers);
         let mut floats = self.floats(&integers);

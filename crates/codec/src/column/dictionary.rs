@@ -18,7 +18,7 @@ use arrow_buffer::NullBuffer;
 use super::CompareOp;
 use super::bits::{BYTES_PER_BIT, VECTOR, width_of};
 use super::cursor::{Cursor, put_len, put_u64};
-use super::kind::{Kind, bytes_array};
+use super::kind::{Kind, bytes_array, bytes_array_at};
 use super::packed::{self, IntBlock, Interval};
 use super::plain::{signed, write_strings};
 use super::strings::{STORE_PLAIN, STORE_SYMBOLS, Strings, check_raw};
@@ -32,6 +32,12 @@ pub(super) const ROWS_PER_ENTRY_MIN: usize = 3;
 /// cache counts those alone.
 const ENTRIES_KEPT_MAX: usize = 64;
 
+/// Codes of so few rows are compared one with the other.
+const LOOKED_THROUGH_MAX: usize = 32;
+
+/// Of so many entries one is a fence.
+const FENCE_ENTRIES: usize = 16;
+
 /// An opened dictionary and its codes.
 #[derive(Debug)]
 pub(super) struct Dictionary {
@@ -40,6 +46,18 @@ pub(super) struct Dictionary {
     /// The entries as an array, if they are few: made when first decoded; rows are views of it.
     /// While it is there, every code was seen to have an entry.
     array: OnceLock<ArrayRef>,
+    /// Made when a value is first searched for.
+    fences: OnceLock<Fences>,
+}
+
+/// What is searched before the entries: as those are compressed and spread, each that is looked at
+/// is several places in memory to wait for, and these are side by side.
+#[derive(Debug, Default)]
+struct Fences {
+    /// What the first and the last entry begin with in common, and so all do.
+    common: Box<[u8]>,
+    /// Of every sixteenth entry the eight bytes behind, filled up with zeroes, as a number.
+    heads: Box<[u64]>,
 }
 
 impl Dictionary {
@@ -51,7 +69,8 @@ impl Dictionary {
         }
         let store = cursor.u64()?;
         let entries = Strings::open(store, cursor, count, tables)?;
-        Ok(Self { entries, codes: IntBlock::open(cursor, rows)?, array: OnceLock::new() })
+        let codes = IntBlock::open(cursor, rows)?;
+        Ok(Self { entries, codes, array: OnceLock::new(), fences: OnceLock::new() })
     }
 
     /// The number of distinct strings.
@@ -112,23 +131,17 @@ impl Dictionary {
     /// The strings of a few rows: each that occurs is decoded once, and no other.
     fn select_few(&self, kind: Kind, codes: &[u32], nulls: Option<NullBuffer>) -> Result<ArrayRef> {
         self.check(codes)?;
-        let mut distinct = codes.to_vec();
-        if !codes.is_sorted() {
-            distinct.sort_unstable();
-        }
-        distinct.dedup();
+        let (distinct, places) = distinct_codes(codes);
         let (offsets, bytes) = self.entries.gather(&distinct)?;
-        if distinct == codes {
+        if distinct.len() == codes.len() && distinct == codes {
             return bytes_array(kind, offsets, bytes, nulls);
         }
-        if !kind.is_view() {
-            check_raw(codes.iter().map(|&code| self.entries.length(code as usize)))?;
+        if kind.is_view() {
+            return bytes_array_at(kind, offsets, bytes, &places, nulls);
         }
+        check_raw(codes.iter().map(|&code| self.entries.length(code as usize)))?;
         let entries = bytes_array(kind, offsets, bytes, None)?;
-        let place = |code: &u32| distinct.partition_point(|other| other < code);
-        let places = codes.iter().map(|code| u32::try_from(place(code)).unwrap_or(u32::MAX));
-        let places = UInt32Array::new(places.collect::<Vec<_>>().into(), nulls);
-        Ok(arrow_select::take::take(&entries, &places, None)?)
+        Ok(arrow_select::take::take(&entries, &UInt32Array::new(places.into(), nulls), None)?)
     }
 
     fn select(&self, kind: Kind, codes: Vec<u32>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
@@ -195,16 +208,39 @@ impl Dictionary {
 
     /// The number of entries below `value`, and the number not above it.
     pub(super) fn bounds(&self, value: &[u8]) -> (i64, i64) {
-        let below = partition_point(0..self.entries.len(), |entry| {
-            self.entries.compare(entry, value).is_lt()
-        });
+        let below =
+            partition_point(self.near(value), |entry| self.entries.compare(entry, value).is_lt());
         let equal = below < self.entries.len() && self.entries.compare(below, value).is_eq();
         (signed(below), signed(below + usize::from(equal)))
     }
 
-    /// Reads what [`with`](Self::with) will read first.
+    /// Entries among which the first that is not below `value` is, or the one behind them.
+    fn near(&self, value: &[u8]) -> Range<usize> {
+        let len = self.entries.len();
+        if len <= FENCE_ENTRIES * 2 {
+            return 0..len;
+        }
+        let Fences { common, heads } =
+            self.fences.get_or_init(|| Fences::of(&self.entries).unwrap_or_default());
+        let behind = match value.get(..common.len()) {
+            Some(start) if *start == **common => &value[common.len()..],
+            _ if *value < **common => return 0..0,
+            _ => return len..len,
+        };
+        let head = head(behind);
+        // Entries of equal heads may lie on either side of the value.
+        let first = heads.partition_point(|&other| other < head);
+        let last = first + heads[first..].partition_point(|&other| other == head);
+        let start = first.checked_sub(1).map_or(0, |fence| fence * FENCE_ENTRIES + 1);
+        start..(last * FENCE_ENTRIES).min(len)
+    }
+
+    /// Reads what [`with`](Self::with) will read.
     pub(super) fn touch(&self, row: usize) -> u64 {
-        self.codes.touch(row)
+        match usize::try_from(self.codes.get(row)) {
+            Ok(index) if index < self.entries.len() => self.entries.touch(index),
+            _ => 0,
+        }
     }
 
     /// The codes, whatever they are.
@@ -225,6 +261,49 @@ impl Dictionary {
         };
         self.codes.test(vectors, interval)
     }
+}
+
+impl Fences {
+    fn of(entries: &Strings) -> Result<Self> {
+        let first = entries.with(0, <[u8]>::to_vec)?;
+        let common = entries.with(entries.len() - 1, |last| common_prefix(&first, last))?;
+        let heads = (0..entries.len()).step_by(FENCE_ENTRIES).map(|entry| {
+            entries.with(entry, |string| head(string.get(common..).unwrap_or_default()))
+        });
+        let heads = heads.collect::<Result<_>>()?;
+        Ok(Self { common: first[..common].into(), heads })
+    }
+}
+
+/// The first eight bytes, filled up with zeroes, as a number of their order.
+fn head(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    let len = bytes.len().min(8);
+    word[..len].copy_from_slice(&bytes[..len]);
+    u64::from_be_bytes(word)
+}
+
+/// The codes that occur, and the place of each row's among them.
+fn distinct_codes(codes: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let mut distinct: Vec<u32> = Vec::with_capacity(codes.len());
+    let mut places = Vec::with_capacity(codes.len());
+    if codes.len() > LOOKED_THROUGH_MAX {
+        distinct.extend_from_slice(codes);
+        distinct.sort_unstable();
+        distinct.dedup();
+        let place = |code: &u32| distinct.partition_point(|other| other < code);
+        places.extend(codes.iter().map(|code| u32::try_from(place(code)).unwrap_or(u32::MAX)));
+        return (distinct, places);
+    }
+    for code in codes {
+        // Often that of the row before.
+        let place = distinct.iter().rposition(|other| other == code).unwrap_or_else(|| {
+            distinct.push(*code);
+            distinct.len() - 1
+        });
+        places.push(u32::try_from(place).unwrap_or(u32::MAX));
+    }
+    (distinct, places)
 }
 
 /// The first of `range` for which `before` is false, given that it is true only in front.
@@ -422,13 +501,7 @@ impl<'a> Table<'a> {
         // Strings of one column often begin alike, so what they share is left out of comparisons.
         let shared =
             self.entries.iter().map(|entry| common_prefix(first, entry)).min().unwrap_or(0);
-        let head = |entry: &[u8]| {
-            let rest = &entry[shared..];
-            let mut word = [0; 8];
-            let len = rest.len().min(8);
-            word[..len].copy_from_slice(&rest[..len]);
-            u64::from_be_bytes(word)
-        };
+        let head = |entry: &[u8]| head(&entry[shared..]);
         let mut order: Vec<(u64, u32)> =
             self.entries.iter().zip(0..).map(|(entry, code)| (head(entry), code)).collect();
         let entries = &self.entries;

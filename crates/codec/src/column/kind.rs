@@ -5,17 +5,20 @@
 
 use std::sync::Arc;
 
+use arrow_array::types::{
+    Date32Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType, UInt64Type,
+};
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, BinaryViewArray, LargeBinaryArray, LargeStringArray, StringArray,
-    StringViewArray, make_array,
+    Array, ArrayRef, ArrowPrimitiveType, BinaryArray, BinaryViewArray, LargeBinaryArray,
+    LargeStringArray, PrimitiveArray, StringArray, StringViewArray, make_array,
 };
 use arrow_buffer::{ArrowNativeType, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_data::ArrayData;
-use arrow_schema::{DataType, IntervalUnit};
+use arrow_schema::{DataType, IntervalUnit, TimeUnit};
 
 use super::CompareOp;
 use super::packed::{Interval, Unpacked};
-use super::views::{binary_views, text_views};
+use super::views::{binary_views, binary_views_at, text_views, text_views_at};
 use crate::{Error, Result, ValueRef};
 
 /// The physical kind of a column.
@@ -272,6 +275,19 @@ pub(super) fn fixed_array(
     values: Buffer,
     nulls: Option<NullBuffer>,
 ) -> Result<ArrayRef> {
+    // Those of most columns without a description that is made first and looked through then.
+    match data_type {
+        DataType::Int64 => return primitive::<Int64Type>(len, values, nulls).map(boxed),
+        DataType::Int32 => return primitive::<Int32Type>(len, values, nulls).map(boxed),
+        DataType::UInt64 => return primitive::<UInt64Type>(len, values, nulls).map(boxed),
+        DataType::Float64 => return primitive::<Float64Type>(len, values, nulls).map(boxed),
+        DataType::Date32 => return primitive::<Date32Type>(len, values, nulls).map(boxed),
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let array = primitive::<TimestampMicrosecondType>(len, values, nulls)?;
+            return Ok(boxed(array.with_timezone_opt(zone.clone())));
+        }
+        _ => {}
+    }
     let data = ArrayData::builder(data_type.clone())
         .len(len)
         .add_buffer(values)
@@ -279,6 +295,19 @@ pub(super) fn fixed_array(
         .align_buffers(true)
         .build()?;
     Ok(make_array(data))
+}
+
+/// An array of this type, whose values are no wider than chunks are aligned to.
+fn primitive<T: ArrowPrimitiveType>(
+    len: usize,
+    values: Buffer,
+    nulls: Option<NullBuffer>,
+) -> Result<PrimitiveArray<T>> {
+    Ok(PrimitiveArray::try_new(ScalarBuffer::new(values, 0, len), nulls)?)
+}
+
+fn boxed(array: impl Array + 'static) -> ArrayRef {
+    Arc::new(array)
 }
 
 /// An array of whole numbers, each `of(base)`, or decimals.
@@ -316,11 +345,7 @@ pub(super) fn bytes_array(
     values: Buffer,
     nulls: Option<NullBuffer>,
 ) -> Result<ArrayRef> {
-    let in_order = offsets.first().is_some_and(|&first| first >= 0)
-        && offsets.windows(2).all(|pair| pair[0] <= pair[1]);
-    if !in_order {
-        return Err(Error::corrupt("the ends of a column's strings are out of order"));
-    }
+    check_ascending(&offsets)?;
     let corrupt = |error| Error::corrupt(format!("strings of a column: {error}"));
     Ok(match kind {
         Kind::Fixed(size) => {
@@ -356,6 +381,28 @@ pub(super) fn bytes_array(
         }
         _ => Arc::new(binary_views(offsets, values, nulls)?),
     })
+}
+
+/// As [`bytes_array`], of views: each row has the string at its place between the offsets.
+pub(super) fn bytes_array_at(
+    kind: Kind,
+    offsets: Vec<i32>,
+    values: Buffer,
+    places: &[u32],
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef> {
+    check_ascending(&offsets)?;
+    Ok(match kind {
+        Kind::Text(_) => Arc::new(text_views_at(offsets, values, places, nulls)?),
+        _ => Arc::new(binary_views_at(&offsets, values, places, nulls)?),
+    })
+}
+
+fn check_ascending(offsets: &[i32]) -> Result<()> {
+    match offsets.first().is_some_and(|&first| first >= 0) && offsets.is_sorted() {
+        true => Ok(()),
+        false => Err(Error::corrupt("the ends of a column's strings are out of order")),
+    }
 }
 
 /// Offsets that were seen to be in order.

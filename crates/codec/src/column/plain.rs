@@ -33,9 +33,10 @@ impl PlainStrings {
         self.ends.len()
     }
 
-    /// Reads what [`get`](Self::get) will read first.
+    /// Reads what [`get`](Self::get) will read: where the string ends, and its last byte.
     pub(super) fn touch(&self, index: usize) -> u64 {
-        self.ends.touch(index)
+        let end = usize::try_from(self.ends.get(index)).unwrap_or_default();
+        self.bytes.get(end.saturating_sub(1)).map_or(0, |&byte| byte.into())
     }
 
     /// The string at `index`.

@@ -55,7 +55,7 @@ impl Strings {
         }
     }
 
-    /// Reads what [`with`](Self::with) will read first.
+    /// Reads what [`with`](Self::with) will read.
     pub(super) fn touch(&self, index: usize) -> u64 {
         match self {
             Self::Plain(strings) => strings.touch(index),

@@ -38,6 +38,8 @@ const ESCAPE: u8 = 255;
 const SYMBOL_BYTES_MAX: usize = 8;
 /// Scratch memory above this is given back.
 const SCRATCH_BYTES_KEPT: usize = 1 << 20;
+/// So many strings are decoded one by one rather than as one run of codes.
+const FEW: usize = 64;
 
 /// The symbol tables of one column of one file, by content hash.
 #[derive(Clone, Debug, Default)]
@@ -277,9 +279,10 @@ impl SymbolStrings {
         self.name
     }
 
-    /// Reads what [`with`](Self::with) will read first.
+    /// Reads what [`with`](Self::with) will read: where the string ends, and about there its codes.
     pub(super) fn touch(&self, index: usize) -> u64 {
-        self.ends.touch(index)
+        let end = usize::try_from(self.ends.get(index)).unwrap_or_default();
+        self.codes.get(end.saturating_sub(1)).map_or(0, |&code| code.into())
     }
 
     /// Calls `f` with the string at `index`, decoded into memory that is used again. `f` must not
@@ -302,10 +305,7 @@ impl SymbolStrings {
             if scratch.len() < room {
                 scratch.resize(room, 0);
             }
-            let length = self
-                .table
-                .decode(codes, scratch)
-                .ok_or_else(|| Error::corrupt("codes of a string end in an escape"))?;
+            let length = self.table.decode(codes, scratch).ok_or_else(ends_in_an_escape)?;
             let answer = f(&scratch[..length]);
             if scratch.len() > SCRATCH_BYTES_KEPT {
                 *scratch = Vec::new();
@@ -321,6 +321,9 @@ impl SymbolStrings {
 
     /// The strings of `range` as offsets into one piece of memory.
     pub(super) fn contiguous(&self, range: Range<usize>) -> Result<(Vec<i32>, Buffer)> {
+        if range.len() <= FEW {
+            return self.one_by_one(range);
+        }
         let codes = self.codes_of(range.clone())?;
         let mut offsets = Vec::with_capacity(range.len() + 1);
         offsets.push(0);
@@ -334,6 +337,9 @@ impl SymbolStrings {
 
     /// The strings at `indices`, likewise.
     pub(super) fn gather(&self, indices: &[u32]) -> Result<(Vec<i32>, Buffer)> {
+        if indices.len() <= FEW {
+            return self.one_by_one(indices.iter().map(|&index| index as usize));
+        }
         let mut offsets = Vec::with_capacity(indices.len() + 1);
         offsets.push(0);
         self.lengths.gather(indices, 0, &mut offsets);
@@ -351,6 +357,37 @@ impl SymbolStrings {
         }
         bytes.truncate(total);
         Ok((offsets, Buffer::from_vec(bytes)))
+    }
+
+    /// A few strings, likewise. Their lengths are not looked up, which would be one more place in
+    /// memory to wait for.
+    fn one_by_one(
+        &self,
+        indices: impl ExactSizeIterator<Item = usize>,
+    ) -> Result<(Vec<i32>, Buffer)> {
+        let mut offsets = Vec::with_capacity(indices.len() + 1);
+        offsets.push(0);
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut end = 0;
+            for index in indices {
+                let codes = self.codes_of(index..index + 1)?;
+                let room = end + codes.len() * SYMBOL_BYTES_MAX + SLACK;
+                if scratch.len() < room {
+                    scratch.resize(room.next_power_of_two(), 0);
+                }
+                let length = self.table.decode(codes, &mut scratch[end..]);
+                end += length.ok_or_else(ends_in_an_escape)?;
+                let offset = i32::try_from(end).ok().filter(|_| end <= CHUNK_RAW_BYTES_MAX);
+                offsets.push(offset.ok_or_else(|| {
+                    Error::corrupt(format!("strings of {end} bytes and more are a chunk's"))
+                })?);
+            }
+            let bytes = Buffer::from_vec(scratch[..end].to_vec());
+            if scratch.len() > SCRATCH_BYTES_KEPT {
+                *scratch = Vec::new();
+            }
+            Ok((offsets, bytes))
+        })
     }
 
     /// One bit for each string of these vectors: whether its length lies in `interval`.
@@ -377,6 +414,10 @@ impl SymbolStrings {
             ))),
         }
     }
+}
+
+fn ends_in_an_escape() -> Error {
+    Error::corrupt("codes of a string end in an escape")
 }
 
 /// The lowest `length` bytes of a word, at most eight; damaged codes have none.

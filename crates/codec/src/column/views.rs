@@ -5,12 +5,14 @@
 //! were checked, and text is looked at once, as a whole: bytes below 128 are text wherever they
 //! are cut. Other text takes the safe way.
 //!
-//! The one module of this crate with unsafe code: two calls of `new_unchecked`.
+//! The one module of this crate with unsafe code: four calls of `new_unchecked`.
 
 #![expect(unsafe_code, reason = "views made here need no second check; see above")]
 
-use arrow_array::{BinaryViewArray, StringArray, StringViewArray};
+use arrow_array::cast::AsArray;
+use arrow_array::{BinaryViewArray, StringArray, StringViewArray, UInt32Array};
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_select::take::take;
 
 use crate::{Error, Result};
 
@@ -46,6 +48,36 @@ pub(super) fn binary_views(
     Ok(unsafe { BinaryViewArray::new_unchecked(views, [values], nulls) })
 }
 
+/// As [`text_views`], each row the string at its place between the offsets.
+pub(super) fn text_views_at(
+    offsets: Vec<i32>,
+    values: Buffer,
+    places: &[u32],
+    nulls: Option<NullBuffer>,
+) -> Result<StringViewArray> {
+    if !values.is_ascii() {
+        let strings = text_views(offsets, values, None)?;
+        let taken = take(&strings, &UInt32Array::new(places.to_vec().into(), nulls), None)?;
+        return Ok(taken.as_string_view().clone());
+    }
+    let views = views_at(&offsets, &values, places, nulls.as_ref())?;
+    // SAFETY: `views` are of strings within `values`, which is ASCII and so text wherever it is
+    // cut, and there are as many nulls as views.
+    Ok(unsafe { StringViewArray::new_unchecked(views, [values], nulls) })
+}
+
+/// As [`binary_views`], each row the string at its place between the offsets.
+pub(super) fn binary_views_at(
+    offsets: &[i32],
+    values: Buffer,
+    places: &[u32],
+    nulls: Option<NullBuffer>,
+) -> Result<BinaryViewArray> {
+    let views = views_at(offsets, &values, places, nulls.as_ref())?;
+    // SAFETY: `views` are of strings within `values`, and there are as many nulls as views.
+    Ok(unsafe { BinaryViewArray::new_unchecked(views, [values], nulls) })
+}
+
 fn corrupt(error: arrow_schema::ArrowError) -> Error {
     Error::corrupt(format!("strings of a column: {error}"))
 }
@@ -54,8 +86,31 @@ fn corrupt(error: arrow_schema::ArrowError) -> Error {
 /// its place in the first buffer. Checks that all lie within `values` and that `nulls` fit;
 /// `offsets` ascend from 0 or above.
 fn views(offsets: &[i32], values: &[u8], nulls: Option<&NullBuffer>) -> Result<ScalarBuffer<u128>> {
-    let rows = offsets.len() - 1;
-    let end = position(offsets[rows]);
+    check(offsets, values, offsets.len() - 1, nulls)?;
+    let views = offsets.windows(2).map(|pair| {
+        let start = position(pair[0]);
+        view(values, start, position(pair[1]) - start)
+    });
+    Ok(ScalarBuffer::from_iter(views))
+}
+
+/// The same, of the string at each place.
+fn views_at(
+    offsets: &[i32],
+    values: &[u8],
+    places: &[u32],
+    nulls: Option<&NullBuffer>,
+) -> Result<ScalarBuffer<u128>> {
+    check(offsets, values, places.len(), nulls)?;
+    let views = places.iter().map(|&place| {
+        let (start, end) = (offsets[place as usize], offsets[place as usize + 1]);
+        view(values, position(start), position(end) - position(start))
+    });
+    Ok(ScalarBuffer::from_iter(views))
+}
+
+fn check(offsets: &[i32], values: &[u8], rows: usize, nulls: Option<&NullBuffer>) -> Result<()> {
+    let end = position(offsets[offsets.len() - 1]);
     if end > values.len() {
         return Err(Error::corrupt(format!(
             "strings of a column end at {end} in {} bytes",
@@ -65,11 +120,7 @@ fn views(offsets: &[i32], values: &[u8], nulls: Option<&NullBuffer>) -> Result<S
     if let Some(nulls) = nulls.filter(|nulls| nulls.len() != rows) {
         return Err(Error::corrupt(format!("{} nulls for {rows} strings", nulls.len())));
     }
-    let views = offsets.windows(2).map(|pair| {
-        let start = position(pair[0]);
-        view(values, start, position(pair[1]) - start)
-    });
-    Ok(ScalarBuffer::from_iter(views))
+    Ok(())
 }
 
 #[inline]
@@ -117,6 +168,15 @@ mod tests {
                 let checked = OffsetBuffer::new(offsets.clone().into());
                 let theirs = StringArray::try_new(checked, values.clone(), nulls.clone());
                 assert_eq!(ours, StringViewArray::from(&theirs.unwrap()));
+                let mut places: Vec<u32> = (0..).take(strings.len()).collect();
+                places.reverse();
+                let ours = text_views_at(offsets.clone(), values.clone(), &places, nulls.clone());
+                ours.as_ref().unwrap().to_data().validate_full().unwrap();
+                assert!(ours.unwrap().iter().flatten().eq(strings.iter().rev().copied()));
+                let ours = binary_views_at(&offsets, values.clone(), &places, nulls.clone());
+                ours.as_ref().unwrap().to_data().validate_full().unwrap();
+                let reversed = strings.iter().rev().map(|string| string.as_bytes());
+                assert!(ours.unwrap().iter().flatten().eq(reversed));
                 let ours = binary_views(offsets, values, nulls).unwrap();
                 ours.to_data().validate_full().unwrap();
                 assert!(ours.iter().flatten().eq(strings.iter().map(|string| string.as_bytes())));
