@@ -92,6 +92,11 @@ pub const PATHS: [Path; 19] = [
         |builder| builder.storage_options().paths.few_keys = false,
         &[Cases::Gets, Cases::Graph],
     ),
+    path(
+        "narrow_plans",
+        |builder| builder.storage_options().paths.narrow_plans = false,
+        &[Cases::Ranges, Cases::Graph],
+    ),
 ];
 
 /// The path of that name.

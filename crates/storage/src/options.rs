@@ -44,6 +44,8 @@ pub struct FastPaths {
     /// What newer rows hide of a file is worked out by who puts the file, or the rows, there, in
     /// trees that are scanned.
     pub shadows_ahead: bool,
+    /// Ranges that lie in one row group of each file are planned without cutting sections.
+    pub narrow_plans: bool,
 }
 
 impl FastPaths {
@@ -57,6 +59,7 @@ impl FastPaths {
             memtable_statistics: false,
             early_sync: false,
             shadows_ahead: false,
+            narrow_plans: false,
         }
     }
 }
@@ -71,6 +74,7 @@ impl Default for FastPaths {
             memtable_statistics: true,
             early_sync: true,
             shadows_ahead: true,
+            narrow_plans: true,
         }
     }
 }

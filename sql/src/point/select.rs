@@ -8,7 +8,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{RecordBatch, RecordBatchOptions, UInt64Array};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
 use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::SchemaRef;
 use silt_codec::{RowBuffer, successor};
@@ -275,8 +275,12 @@ fn behind(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
 
 /// The batch under SQL's names.
 pub(super) fn dress(schema: &SchemaRef, batch: RecordBatch) -> Result<RecordBatch> {
-    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    let (_, columns, _) = batch.into_parts();
+    let (_, columns, rows) = batch.into_parts();
+    dress_columns(schema, rows, columns)
+}
+
+fn dress_columns(schema: &SchemaRef, rows: usize, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
 }
 
@@ -325,17 +329,21 @@ impl PointScan {
                 self.running = Some(Box::new(self.tree.scan(&request, &self.snapshot)?));
                 continue;
             };
-            let Some(batch) = scan.next().transpose()? else {
+            let Some((rows, mut columns)) = scan.next_columns()? else {
                 self.running = None;
                 continue;
             };
-            let skipped = self.skip.min(batch.num_rows());
-            let taken = self.left.min(batch.num_rows() - skipped);
+            let skipped = self.skip.min(rows);
+            let taken = self.left.min(rows - skipped);
             self.skip -= skipped;
             self.left -= taken;
-            if taken > 0 {
-                return dress(&self.schema, batch.slice(skipped, taken)).map(Some);
+            if taken == 0 {
+                continue;
             }
+            if taken < rows {
+                columns.iter_mut().for_each(|column| *column = column.slice(skipped, taken));
+            }
+            return dress_columns(&self.schema, taken, columns).map(Some);
         }
         Ok(None)
     }

@@ -33,6 +33,8 @@ pub(crate) struct LateGroup {
     /// The columns, by their positions in the tree's current schema.
     pub(crate) projection: Arc<[usize]>,
     pub(crate) rows: GroupRows,
+    /// The key columns, decoded already, of the group's rows from the first on.
+    pub(crate) keys: (usize, Vec<ArrayRef>),
 }
 
 /// Those of a memtable's entries.
@@ -144,8 +146,7 @@ impl LateGroup {
 
     fn decode(&self, entries: &Range<usize>) -> Result<Vec<ArrayRef>> {
         if let GroupRows::Forward(first) = self.rows {
-            let rows = first + entries.start..first + entries.end;
-            return self.each(|column| self.group.decode(column, rows.clone()));
+            return self.span(first + entries.start..first + entries.end);
         }
         let mut taken = Taken::default();
         taken.add(entries);
@@ -156,7 +157,7 @@ impl LateGroup {
         let (first, last) = (self.row(taken.first), self.row(taken.last));
         let span = first.min(last)..first.max(last) + 1;
         if span.len() <= taken.count * BETWEEN_MAX {
-            let columns = self.each(|column| self.group.decode(column, span.clone()))?;
+            let columns = self.span(span.clone())?;
             return Ok(Piece { columns, places: Places::Span(self, span.start) });
         }
         let columns = self.take(taken, runs, false)?;
@@ -165,6 +166,15 @@ impl LateGroup {
             false => Places::Next(0),
         };
         Ok(Piece { columns, places })
+    }
+
+    /// The columns of rows that follow one another.
+    fn span(&self, rows: Range<usize>) -> Result<Vec<ArrayRef>> {
+        let (first, keys) = &self.keys;
+        self.each(|column| match keys.get(column) {
+            Some(key) => Ok(key.slice(rows.start - first, rows.len())),
+            None => self.group.decode(column, rows.clone()),
+        })
     }
 
     /// The rows taken: in the order in which they were if `in_order`, else ascending.

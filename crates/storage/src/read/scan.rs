@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder};
@@ -22,7 +22,7 @@ use super::layers::{Layer, LayerRows};
 use super::merge::{EntrySource, Merge, NewestPut};
 use super::plan::{Planner, Reading, Stretch};
 use super::shadow::{KeysRead, Shade};
-use super::source::{FileSource, Groups, MemtableSource, SourceContext};
+use super::source::{FileSource, Groups, MemtableSource, SourceContext, TOUCHED_ROWS_MAX};
 use super::visible::Visibility;
 use super::{Predicate, ScanOrder, ScanRequest};
 use crate::sstable::RowGroup;
@@ -32,7 +32,8 @@ use crate::{Error, Result, Snapshot};
 /// A running scan: an iterator of batches that ends after the first error. It may move between
 /// threads.
 pub struct Scan {
-    schema: SchemaRef,
+    /// Made when first asked for.
+    schema: OnceLock<SchemaRef>,
     context: SourceContext,
     view: Arc<ReadView>,
     filter: Option<Filter>,
@@ -146,7 +147,6 @@ pub(crate) fn scan(tree: &TreeState, request: &ScanRequest, snapshot: &Snapshot)
         predicate.columns(&mut columns);
         Filter { predicate: predicate.clone(), exact: request.exact, columns: columns.into() }
     });
-    let schema = schemas.arrow_schema(&request.projection);
     let context = SourceContext {
         schemas,
         projection: request.projection.as_slice().into(),
@@ -159,7 +159,7 @@ pub(crate) fn scan(tree: &TreeState, request: &ScanRequest, snapshot: &Snapshot)
         watch: request.watch.clone(),
     };
     Ok(Scan {
-        schema,
+        schema: OnceLock::new(),
         context,
         view,
         filter,
@@ -192,7 +192,8 @@ impl Running {
 impl Scan {
     /// The schema of its batches: columns are named by their ids.
     pub fn schema(&self) -> &SchemaRef {
-        &self.schema
+        let SourceContext { schemas, projection, .. } = &self.context;
+        self.schema.get_or_init(|| schemas.arrow_schema(projection))
     }
 
     /// The next rows before they are decoded. A scan is read either so or as batches.
@@ -328,12 +329,25 @@ impl Scan {
         Ok((passed, columns))
     }
 
-    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+    /// The columns of the next batch, and its rows: who gives them names of its own needs no other
+    /// batch around them.
+    ///
+    /// # Errors
+    /// As batches have.
+    pub fn next_columns(&mut self) -> Result<Option<(usize, Vec<ArrayRef>)>> {
+        let next = self.next_decoded_or_found();
+        if next.is_err() {
+            self.left = 0;
+        }
+        next
+    }
+
+    fn next_decoded_or_found(&mut self) -> Result<Option<(usize, Vec<ArrayRef>)>> {
         while self.left > 0 {
             let rows_max = self.context.rows_max.min(self.left);
             if let Running::Layers { .. } = &self.running {
                 let Some((rows, columns)) = self.next_decoded(rows_max)? else { return Ok(None) };
-                return self.give_out(rows, columns).map(Some);
+                return Ok(Some(self.give_out(rows, columns)));
             }
             let Some((rows, columns)) = self.next_found(rows_max)? else {
                 match self.stretches.pop_front() {
@@ -342,9 +356,17 @@ impl Scan {
                 }
                 continue;
             };
-            return self.give_out(rows, columns).map(Some);
+            return Ok(Some(self.give_out(rows, columns)));
         }
         Ok(None)
+    }
+
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let Some((rows, columns)) = self.next_columns()? else { return Ok(None) };
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = Arc::clone(self.schema());
+        let batch = RecordBatch::try_new_with_options(schema, columns, &options);
+        Ok(Some(batch.inspect_err(|_| self.left = 0)?))
     }
 
     /// The next rows of the stretch being read.
@@ -375,15 +397,15 @@ impl Scan {
         }
     }
 
-    fn give_out(&mut self, rows: usize, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let schema = Arc::clone(&self.schema);
-        let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
+    fn give_out(&mut self, rows: usize, mut columns: Vec<ArrayRef>) -> (usize, Vec<ArrayRef>) {
         // A merge gathers whole batches, whatever is left to give out.
-        let batch = if rows > self.left { batch.slice(0, self.left) } else { batch };
-        self.left -= batch.num_rows();
-        self.context.counters.rows.add(batch.num_rows() as u64);
-        Ok(batch)
+        let given = rows.min(self.left);
+        if given < rows {
+            columns.iter_mut().for_each(|column| *column = column.slice(0, given));
+        }
+        self.left -= given;
+        self.context.counters.rows.add(given as u64);
+        (given, columns)
     }
 
     fn start(&self, stretch: Stretch) -> Running {
@@ -434,11 +456,7 @@ impl Iterator for Scan {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.next_batch();
-        if next.is_err() {
-            self.left = 0;
-        }
-        next.transpose()
+        self.next_batch().transpose()
     }
 }
 
@@ -747,6 +765,11 @@ impl OpenGroup {
             left.start - count..left.start
         };
         let Some(group) = &self.group else { return Ok(Some((count, Vec::new()))) };
+        if let Rows::All(_) = &self.rows
+            && count <= TOUCHED_ROWS_MAX
+        {
+            group.touch(&context.projection, now.start)?;
+        }
         let column = |&column: &usize| match &self.rows {
             Rows::All(_) if !context.reverse => group.decode(column, now.clone()),
             Rows::All(_) => {

@@ -141,7 +141,7 @@ impl SourceContext {
 }
 
 /// Whether the keys from `start` to below `end` are those that begin with `start`.
-fn is_successor(start: &[u8], end: &[u8]) -> bool {
+pub(super) fn is_successor(start: &[u8], end: &[u8]) -> bool {
     let Some((last, common)) = end.split_last() else { return false };
     let (head, tail) = start.split_at(common.len().min(start.len()));
     // What `successor` cut off were bytes of all ones.
@@ -158,6 +158,9 @@ struct PartRows {
     next: usize,
     most: usize,
 }
+
+/// Of so few rows decoding is mostly waiting for memory.
+pub(super) const TOUCHED_ROWS_MAX: usize = 128;
 
 /// How many times larger each part is than the one before.
 const PART_GROWTH: usize = 4;
@@ -304,7 +307,13 @@ impl OpenGroup {
         visibility: &mut Visibility,
     ) -> Result<Option<Entries>> {
         let Self { group, is_one_version, is_seen, .. } = self;
-        let keys = group.keys(context.schemas.key_codec(), rows.clone())?;
+        if rows.len() <= TOUCHED_ROWS_MAX {
+            group.touch(&context.projection, rows.start)?;
+        }
+        let key_columns = group.decode_keys(rows.clone())?;
+        let mut keys = KeyBuffer::new();
+        context.schemas.key_codec().encode_columns(&key_columns, &mut keys)?;
+        let key_columns = (rows.start, key_columns);
         let (seqs, kinds) = (group.seqs(rows.clone())?, group.kinds(rows.clone())?);
         let all = EntryBatch { keys, columns: Vec::new(), seqs, kinds };
         let (batch, rows) = if *is_one_version && *is_seen {
@@ -328,7 +337,8 @@ impl OpenGroup {
             (batch, GroupRows::Listed(selected))
         };
         let projection = Arc::clone(&context.projection);
-        let late = Late::Group(LateGroup { group: group.clone(), projection, rows });
+        let late =
+            Late::Group(LateGroup { group: group.clone(), projection, rows, keys: key_columns });
         Ok((!batch.is_empty()).then_some(Entries { batch, late: Some(late) }))
     }
 }

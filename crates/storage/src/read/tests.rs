@@ -691,6 +691,66 @@ fn check_random(tree: &Harness, random: &SeededRandom, snapshot: &Snapshot, note
     check_unordered(tree, &request, snapshot, [&expected, &all], note);
 }
 
+#[test]
+fn short_range_is_read_raw_where_its_other_sources_hold_none_of_it() {
+    for narrow_plans in [true, false] {
+        let paths = FastPaths { narrow_plans, ..FastPaths::default() };
+        let mut tree = Harness::new(Options { paths, ..small_options() });
+        tree.put_all(0..1_000, 1);
+        tree.flush_to(3);
+        tree.put_all((0..1_000).filter(|key| !(500..600).contains(key)), 2);
+        tree.flush();
+        tree.put_all(550..560, 3);
+        let now = tree.engine.snapshot();
+        let read = |a: i64, counters: &ReadCounters| {
+            let note = format!("{a}, narrow plans {narrow_plans}");
+            let range = KeyRange::prefix(tree.prefix(a));
+            let mut request = Harness::request(range.clone(), ScanOrder::Forward);
+            let own = counted(&mut request);
+            assert_eq!(tree.scan(&request, &now), tree.expected(&range, now.seq()), "{note}");
+            counters.sections_raw.add(own.sections_raw.get());
+            counters.sections_merged.add(own.sections_merged.get());
+            counters.files_pruned.add(own.files_pruned.get());
+        };
+        let counters = ReadCounters::new();
+        // The filter of prefixes says that the newer file has none of these.
+        (520..530).for_each(|a| read(a, &counters));
+        assert_eq!((counters.sections_raw.get(), counters.sections_merged.get()), (10, 0));
+        assert_eq!(counters.files_pruned.get(), 10);
+        let counters = ReadCounters::new();
+        (550..560).chain(700..710).for_each(|a| read(a, &counters));
+        assert_eq!((counters.sections_raw.get(), counters.sections_merged.get()), (0, 20));
+    }
+}
+
+/// Short ranges, most of them within one row group of each file, read as the model does.
+fn check_short(tree: &Harness, random: &SeededRandom, snapshot: &Snapshot, note: &str) {
+    for _ in 0..3 {
+        let (from, len) = (pick_i64(random, 200), pick_i64(random, 4));
+        let range = match below(random, 3) {
+            0 => KeyRange::prefix(tree.prefix(from)),
+            1 => KeyRange {
+                start: Bound::Included(tree.key(from, 1)),
+                end: Bound::Excluded(tree.key(from + len, 1)),
+            },
+            _ => KeyRange {
+                start: Bound::Excluded(tree.key(from, 2)),
+                end: Bound::Included(tree.key(from + len, 0)),
+            },
+        };
+        let expected = tree.expected(&range, snapshot.seq());
+        let mut request = Harness::request(range, ScanOrder::Forward);
+        request.part_rows = 1 + usize::try_from(below(random, 40)).unwrap();
+        assert_eq!(tree.scan(&request, snapshot), expected, "{note}: short, forward");
+        request.limit = Some(1 + usize::try_from(below(random, 4)).unwrap());
+        let first: Vec<Row> = expected.iter().take(request.limit.unwrap()).cloned().collect();
+        assert_eq!(tree.scan(&request, snapshot), first, "{note}: short, the first");
+        request.order = ScanOrder::Reverse;
+        let last: Vec<Row> = expected.iter().rev().take(request.limit.unwrap()).cloned().collect();
+        assert_eq!(tree.scan(&request, snapshot), last, "{note}: short, the last");
+    }
+}
+
 /// Unordered scans answer alike with bitmaps and with a merge, as batches and undecoded, and leave
 /// out what fails where they must; `expected` are all rows and those that pass.
 fn check_unordered(
@@ -974,6 +1034,7 @@ fn random_histories_read_as_the_model_does() {
             group_rows: 16,
             file_bytes: 2 << 10,
             memtable_bytes: 1 << 10,
+            paths: FastPaths { narrow_plans: seed % 4 > 0, ..FastPaths::default() },
             ..small_options()
         });
         let mut snapshots: Vec<Snapshot> = Vec::new();
@@ -1012,9 +1073,11 @@ fn random_histories_read_as_the_model_does() {
             }
             let now = tree.engine.snapshot();
             check_random(&tree, &random, &now, &note);
+            check_short(&tree, &random, &now, &note);
             if !snapshots.is_empty() {
                 let at = usize::try_from(below(&random, snapshots.len() as u64)).unwrap();
                 check_random(&tree, &random, &snapshots[at], &format!("{note}, snapshot"));
+                check_short(&tree, &random, &snapshots[at], &format!("{note}, snapshot"));
             }
             for _ in 0..3 {
                 let (a, b) = (pick_i64(&random, 200), i32::try_from(below(&random, 3)).unwrap());

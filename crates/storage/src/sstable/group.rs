@@ -4,6 +4,7 @@
 //! the chunks read so far. A chunk is read, verified and opened once; after that it is a pointer
 //! away, without a lock. A [`RowGroup`] is a block seen through one version of the tree's schema.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock, Weak};
@@ -31,6 +32,17 @@ const COALESCE_GAP: usize = 64 << 10;
 
 /// One read takes at most this much, larger chunks aside.
 const COALESCE_MAX: usize = 8 << 20;
+
+/// The values that a key's bytes begin with, and these bytes made of them again.
+#[derive(Default)]
+struct WholeColumns {
+    values: RowBuffer,
+    again: Vec<u8>,
+}
+
+thread_local! {
+    static WHOLE_COLUMNS: RefCell<WholeColumns> = RefCell::default();
+}
 
 /// A row group in memory.
 #[derive(Debug)]
@@ -391,14 +403,20 @@ impl RowGroup {
         if !self.has(projection) && !self.load_for_row(projection)? {
             return self.row_by_fronts(projection, row, out);
         }
-        if projection.len() > 1 {
+        self.touch(projection, row)?;
+        projection.iter().try_for_each(|&column| self.value(column, row, out))
+    }
+
+    /// Waits for the memory of the values at `row` once, and not once a column.
+    pub(crate) fn touch(&self, columns: &[usize], row: usize) -> Result<()> {
+        if columns.len() > 1 {
             let mut touched = 0;
-            for &column in projection {
+            for &column in columns {
                 touched ^= self.chunk(column)?.touch(row);
             }
             std::hint::black_box(touched);
         }
-        projection.iter().try_for_each(|&column| self.value(column, row, out))
+        Ok(())
     }
 
     /// What the codec said about a column's chunk, with file and offset.
@@ -451,31 +469,36 @@ impl RowGroup {
         codec: &KeyCodec,
         prefix: &[u8],
     ) -> Result<Option<Range<usize>>> {
-        let (values, whole) = self.whole_columns(codec, prefix);
-        if values.is_empty() || whole < prefix.len() {
-            return Ok(None);
-        }
-        self.find_first(&values, values.len()).map(Some)
+        WHOLE_COLUMNS.with_borrow_mut(|scratch| {
+            let whole = self.whole_columns(codec, prefix, scratch);
+            let values = &scratch.values;
+            if values.is_empty() || whole < prefix.len() {
+                return Ok(None);
+            }
+            self.find_first(values, values.len()).map(Some)
+        })
     }
 
-    /// The values of the columns that `key` begins with, and how many of its bytes they are.
-    fn whole_columns(&self, codec: &KeyCodec, key: &[u8]) -> (RowBuffer, usize) {
-        let mut values = RowBuffer::new();
+    /// Puts the values of the columns that `key` begins with there, and says how many of its bytes
+    /// they are.
+    fn whole_columns(&self, codec: &KeyCodec, key: &[u8], scratch: &mut WholeColumns) -> usize {
+        let WholeColumns { values, again } = scratch;
+        values.clear();
         let mut whole = 0;
         for column in 0..self.schema.key_len() {
             let Ok(len) = codec.prefix_len(key, column + 1) else { break };
-            if len > key.len() || codec.decode_column(key, column, &mut values).is_err() {
+            if len > key.len() || codec.decode_column(key, column, values).is_err() {
                 break;
             }
             whole = len;
         }
         // Bytes that decode but are no key's, as beside a NaN, order as bytes only.
-        let refs: Vec<ValueRef<'_>> = values.iter().collect();
-        let mut again = Vec::with_capacity(whole);
-        if codec.encode_values(&refs, &mut again).is_err() || again != key[..whole] {
-            return (RowBuffer::new(), 0);
+        again.clear();
+        if codec.encode_row(values, again).is_err() || *again != key[..whole] {
+            values.clear();
+            return 0;
         }
-        (values, whole)
+        whole
     }
 
     /// The first row whose key is not below `key`, any bytes: bounds of ranges need not be keys.
@@ -483,11 +506,15 @@ impl RowGroup {
     /// Whole columns that `key` begins with are searched for as values; only where it ends within
     /// a column keys are encoded for comparison, a dozen of them.
     pub(crate) fn lower_bound_bytes(&self, codec: &KeyCodec, key: &[u8]) -> Result<usize> {
-        let (values, whole) = self.whole_columns(codec, key);
-        let mut rows = 0..self.rows();
-        if !values.is_empty() {
-            rows = self.find_first(&values, values.len())?;
-        }
+        let (mut rows, whole) = WHOLE_COLUMNS.with_borrow_mut(|scratch| -> Result<_> {
+            let whole = self.whole_columns(codec, key, scratch);
+            let values = &scratch.values;
+            let rows = match values.is_empty() {
+                true => 0..self.rows(),
+                false => self.find_first(values, values.len())?,
+            };
+            Ok((rows, whole))
+        })?;
         if whole == key.len() || rows.is_empty() {
             return Ok(rows.start);
         }
@@ -525,7 +552,8 @@ impl RowGroup {
         self.find(&values)
     }
 
-    fn decode_keys(&self, rows: Range<usize>) -> Result<Vec<ArrayRef>> {
+    /// The key columns of `rows`.
+    pub(crate) fn decode_keys(&self, rows: Range<usize>) -> Result<Vec<ArrayRef>> {
         self.load_keys(self.schema.key_len())?;
         (0..self.schema.key_len()).map(|column| self.decode(column, rows.clone())).collect()
     }
