@@ -20,7 +20,7 @@ const fn path(name: &'static str, off: fn(&mut Builder), cases: &'static [Cases]
 }
 
 /// All paths, those of the query layer first.
-pub const PATHS: [Path; 19] = [
+pub const PATHS: [Path; 20] = [
     path(
         "point_statements",
         |builder| builder.sql_options().point_statements = false,
