@@ -222,6 +222,10 @@ impl Dictionary {
         }
         let Fences { common, heads } =
             self.fences.get_or_init(|| Fences::of(&self.entries).unwrap_or_default());
+        // Entries that cannot be read say so where they are.
+        if heads.is_empty() {
+            return 0..len;
+        }
         let behind = match value.get(..common.len()) {
             Some(start) if *start == **common => &value[common.len()..],
             _ if *value < **common => return 0..0,
