@@ -21,6 +21,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Int64Array, StringViewArray};
 use arrow_schema::DataType;
 use silt_codec::{KeyOrder, TreeColumn, TreeSchema, Value, ValueRef};
+use silt_parts::cpu::{process_ran, thread_ran};
 use silt_storage::vfs::Env;
 use silt_storage::{
     EncodedRows, Engine, KeyRange, OnDuplicate, Options, ReadCounters, ScanOrder, ScanRequest,
@@ -175,7 +176,8 @@ impl Bench {
         let counted: Vec<(u64, Duration)> = thread::scope(|scope| {
             let count = |range: KeyRange| {
                 let (snapshot, counters) = (&snapshot, &counters);
-                let counted = move || (count_by_kind(&self.tree, range, snapshot, counters), ran());
+                let counted =
+                    move || (count_by_kind(&self.tree, range, snapshot, counters), thread_ran());
                 let reader = thread::Builder::new().name("reader".to_owned());
                 reader.spawn_scoped(scope, counted).expect("a thread")
             };
@@ -396,19 +398,4 @@ fn tell(what: &str, Times { took, ran }: &mut Times) {
         at(ran, 0.5),
         took.len()
     );
-}
-
-/// What this thread ran so far, whatever else the machine did.
-fn ran() -> Duration {
-    let ran = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells");
-    let nanos = ran.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
-    Duration::from_nanos(nanos.expect("nanoseconds come first"))
-}
-
-/// What all threads of this process ran so far, in steps of ten milliseconds.
-fn process_ran() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux tells");
-    let fields = stat.rsplit(") ").next().expect("fields follow the name").split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
 }

@@ -9,9 +9,8 @@
 mod data;
 mod events;
 
-use std::time::Duration;
-
 use silt_codec::RowBuffer;
+use silt_parts::cpu::{process_ran, thread_ran};
 use silt_storage::{FastPaths, Options, ReadCounters};
 
 use data::{random, scale};
@@ -38,9 +37,9 @@ fn measure(name: &str, paths: FastPaths) {
     let loaded = (process_ran() - begin).as_secs_f64() * 1e9 / rows as f64;
     // Three memtables' worth, so that some is flushed and some is not.
     let upserts = (300_000.0 * scale()) as u64;
-    let begin = ran();
+    let begin = thread_ran();
     database.upsert(upserts);
-    let upserted = (ran() - begin).as_secs_f64() * 1e9 / upserts as f64;
+    let upserted = (thread_ran() - begin).as_secs_f64() * 1e9 / upserts as f64;
     println!(
         "{name}: bulk load {loaded:.0} ns a row; upserts {upserted:.0} ns a row, flushes included"
     );
@@ -75,24 +74,9 @@ fn measure(name: &str, paths: FastPaths) {
 /// What one of `count` took, in the shortest of some rounds.
 fn least(count: usize, mut work: impl FnMut()) -> f64 {
     let mut round = || {
-        let begin = ran();
+        let begin = thread_ran();
         work();
-        (ran() - begin).as_secs_f64() * 1e9 / count as f64
+        (thread_ran() - begin).as_secs_f64() * 1e9 / count as f64
     };
     (0..ROUNDS).map(|_| round()).fold(f64::INFINITY, f64::min)
-}
-
-/// What this thread ran so far.
-fn ran() -> Duration {
-    let ran = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells");
-    let nanos = ran.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
-    Duration::from_nanos(nanos.expect("nanoseconds come first"))
-}
-
-/// What all threads of this process ran so far, in steps of ten milliseconds.
-fn process_ran() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux tells");
-    let fields = stat.rsplit(") ").next().expect("fields follow the name").split_whitespace();
-    let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
 }

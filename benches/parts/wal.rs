@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use arrow_schema::DataType;
 use criterion::Criterion;
 use silt_codec::{KeyOrder, TreeColumn, TreeSchema, Value, ValueRef};
+use silt_parts::cpu::thread_ran;
 use silt_storage::vfs::{Env, OsVfs, Vfs};
 use silt_storage::{Durability, Engine, FastPaths, Options, Tree, WriteBatch};
 use steady_disk::SteadyDisk;
@@ -151,7 +152,7 @@ impl One {
 
     /// Microseconds a commit takes and runs, for a while.
     fn commits(&self, rows: u64, durability: Option<Durability>, lasting: Duration) -> (f64, f64) {
-        let (begin, ran, mut commits) = (Instant::now(), ran(), 0_u64);
+        let (begin, ran, mut commits) = (Instant::now(), thread_ran(), 0_u64);
         while begin.elapsed() < lasting {
             let batch = batch_of(
                 &self.tree,
@@ -167,7 +168,7 @@ impl One {
             commits += 1;
         }
         let micros = |took: Duration| took.as_secs_f64() * 1e6 / commits as f64;
-        (micros(begin.elapsed()), micros(self::ran() - ran))
+        (micros(begin.elapsed()), micros(thread_ran() - ran))
     }
 }
 
@@ -176,13 +177,6 @@ fn random(mut number: u64) -> u64 {
     number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
-}
-
-/// What this thread ran so far.
-fn ran() -> Duration {
-    let ran = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = ran.split_whitespace().next().and_then(|nanos| nanos.parse().ok());
-    Duration::from_nanos(nanos.unwrap_or(0))
 }
 
 fn open(folder: &Path) -> (Engine, Tree) {
